@@ -1,0 +1,96 @@
+package job
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"gmaps-scraper/gmaps"
+)
+
+// LineError says which line of an input is wrong.
+type LineError struct {
+	Line int // from 1
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+func (e *LineError) Unwrap() error { return e.Err }
+
+const maxLineBytes = 1 << 20
+
+// ReadInputs reads one input a line. Empty lines and lines that begin with '#' are skipped; "query #!#id" carries an id.
+// A line that is no text, or too long, is refused with a *LineError.
+func ReadInputs(r io.Reader) ([]Input, error) {
+	var inputs []Input
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 0, 64<<10), maxLineBytes)
+	n := 0
+	for s.Scan() {
+		n++
+		line := s.Bytes()
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // a byte order mark, as spreadsheets write it
+		}
+		text := strings.TrimSpace(string(line))
+		if text == "" || strings.HasPrefix(text, "#") {
+			continue
+		}
+		var in Input
+		in.Text, in.ID, _ = strings.Cut(text, "#!#")
+		in.Text, in.ID = strings.TrimSpace(in.Text), strings.TrimSpace(in.ID)
+		if err := in.validate(); err != nil {
+			return nil, &LineError{n, err}
+		}
+		inputs = append(inputs, in)
+		if len(inputs) > MaxInputs {
+			return nil, &LineError{n, fmt.Errorf("more than %d inputs: cut the list into several jobs", MaxInputs)}
+		}
+	}
+	if err := s.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, &LineError{n + 1, fmt.Errorf("is longer than %d bytes", MaxKeywordBytes)}
+	} else if err != nil {
+		return nil, fmt.Errorf("read input: %w", err)
+	}
+	return inputs, nil
+}
+
+func (in Input) validate() error {
+	switch {
+	case in.Text == "":
+		return errors.New("the query is empty")
+	case !utf8.ValidString(in.Text) || !utf8.ValidString(in.ID):
+		return errors.New("is not valid UTF-8")
+	case strings.ContainsFunc(in.Text, control) || strings.ContainsFunc(in.ID, control):
+		return errors.New("holds a NUL or another control character")
+	case isURL(in.Text) && len(in.Text) > 8*MaxKeywordBytes:
+		return fmt.Errorf("the URL has %d bytes; %d are the most", len(in.Text), 8*MaxKeywordBytes)
+	case !isURL(in.Text) && len(in.Text) > MaxKeywordBytes:
+		return fmt.Errorf("the query has %d bytes; %d are the most", len(in.Text), MaxKeywordBytes)
+	case len(in.ID) > MaxKeywordBytes:
+		return fmt.Errorf("the id has %d bytes; %d are the most", len(in.ID), MaxKeywordBytes)
+	}
+	if isURL(in.Text) {
+		_, err := gmaps.ParseLink(in.Text)
+		return err
+	}
+	return nil
+}
+
+func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+
+func isURL(s string) bool {
+	return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
+}
+
+func (in Input) query() (gmaps.Query, error) {
+	if isURL(in.Text) {
+		return gmaps.ParseLink(in.Text)
+	}
+	return gmaps.Query{Keyword: in.Text}, nil
+}

@@ -1,0 +1,102 @@
+// Package spawner starts, observes and ends workers on a backend: child processes, containers, services, functions.
+// It knows nothing of jobs; the Manager's reconciler decides what must run.
+package spawner
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Spawner starts, observes and ends workers on one backend. An operation that the backend can never do returns errors.ErrUnsupported, every time.
+// All methods may be called concurrently.
+type Spawner interface {
+	// Backend is the name under which spawns are recorded: process, docker, swarm, lambda.
+	Backend() string
+	// Create starts one worker. Idempotent by spec.Name: a second call returns the worker that is there, ended or not.
+	// Its error is an *Error, which says whether to retry and the mend.
+	Create(ctx context.Context, spec Spec) (Worker, error)
+	// List returns all workers of this instance that the backend knows, ended ones included.
+	List(ctx context.Context) ([]Worker, error)
+	// Stop sends SIGTERM, then kills after grace. Gone already is no error.
+	Stop(ctx context.Context, id ID, grace time.Duration) error
+	// Collect returns exit code and log tail of an ended worker. It changes nothing.
+	Collect(ctx context.Context, id ID) (Exit, error)
+	// Remove deletes an ended worker's remains. Separate from Collect, so that evidence is stored before it is destroyed. Gone already is no error.
+	Remove(ctx context.Context, id ID) error
+	// Check finds out whether a Create could succeed, without one: the binary, image, network or permission that is needed. Its error is an *Error.
+	Check(ctx context.Context) error
+	// Limits are facts of the backend that the reconciler plans by.
+	Limits() Limits
+}
+
+// ID is the backend's own name of a worker.
+type ID string
+
+// Spec is one worker to start.
+type Spec struct {
+	// Name is deterministic: gmaps-worker-<spawn id>.
+	Name     string
+	SpawnID  string
+	JobID    string
+	Priority int
+	// Env is what the worker reads: GMAPS_MANAGER_URL, GMAPS_SPAWN_ID, GMAPS_WORKER_TOKEN, JOB_ID, … Secrets travel here, never in arguments.
+	Env map[string]string
+	// Args follow the binary's name.
+	Args []string
+}
+
+// Worker is a worker as its backend sees it.
+type Worker struct {
+	ID      ID
+	Name    string
+	SpawnID string
+	JobID   string
+	Running bool // false: ended, its remains are there
+	// CreatedAt by the backend's clock.
+	CreatedAt time.Time
+}
+
+// Exit is how a worker ended. Code is -1 if the backend cannot tell.
+type Exit struct {
+	Code    int
+	LogTail string // the last 16 KiB or so
+	// Detail explains a code that was not the worker's own: "out of memory", "killed by signal 9".
+	Detail  string
+	EndedAt time.Time
+}
+
+// Limits are facts of a backend. Zero fields mean: no limit of its own.
+type Limits struct {
+	// MaxWorkers is a ceiling that holds even when the operator set none.
+	MaxWorkers int
+	// Creates is how many Create calls may run at once with profit.
+	Creates int
+	// JoinDeadline is how long after Create a worker that has not spoken is given up.
+	JoinDeadline time.Duration
+}
+
+// Error is a refusal of a backend in words for the person who runs it.
+type Error struct {
+	Op     string // "create", "list", …
+	Reason string // "image gmaps-scraper:latest not found on this engine"
+	Mend   string // "build it: make image"
+	// Retry: the same call may succeed later without anybody's help.
+	Retry bool
+	// Cause is a short fixed word for metrics: "image", "network", "socket", "resources", "name", "throttled", "other".
+	Cause string
+	Err   error
+}
+
+func (e *Error) Error() string {
+	s := e.Reason
+	if s == "" && e.Err != nil {
+		s = e.Err.Error()
+	}
+	if e.Mend != "" {
+		s = fmt.Sprintf("%s; %s", s, e.Mend)
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
