@@ -31,6 +31,8 @@ type Store interface {
 	CreateJob(ctx context.Context, n NewJob) (j job.Job, created bool, err error)
 	// Job returns one job. ErrNotFound.
 	Job(ctx context.Context, id job.ID) (job.Job, error)
+	// JobHead is Job without Spec.Inputs, which may be large: cheap enough to ask several times a second. ErrNotFound.
+	JobHead(ctx context.Context, id job.ID) (job.Job, error)
 	// Jobs lists jobs, newest first, without Spec.Inputs. It costs the same however many jobs there are.
 	Jobs(ctx context.Context, f JobFilter) ([]job.Job, error)
 	// Cancel ends a job: open tasks are skipped, live leases end with the order Cancel. On a terminal job it does nothing.
@@ -61,6 +63,8 @@ type Store interface {
 	Submit(ctx context.Context, f job.Fence, b job.Batch) (job.Ack, error)
 	// Renew extends a lease to the database's now + ttl and says what to do with it. ErrStaleFence.
 	Renew(ctx context.Context, f job.Fence, ttl time.Duration) (job.Order, error)
+	// LeaseOwner returns the spawn that a lease was granted to, also of one that has ended as long as it is known. ErrStaleFence.
+	LeaseOwner(ctx context.Context, f job.Fence) (job.SpawnID, error)
 	// HandBack opens a lease's remaining tasks again, with the cursors given, and gives their attempt back. Ended leases: no error.
 	HandBack(ctx context.Context, f job.Fence, steps []job.TaskStep) error
 	// Expire ends the leases whose time is over: their tasks open again with Crashes counted, or are dead after their last attempt.
