@@ -31,7 +31,7 @@ type Config struct {
 	HostRatePerSecond float64
 	HostInFlight      int
 
-	// Retries is how often a request is asked again, as another session and from another exit. Default 4; negative: never.
+	// Retries is how often a request is asked again, as another session and from another exit. Default 5; negative: never.
 	Retries int
 	// Backoff bounds the random wait before the first retry; it doubles with each, up to 30 s. Default 500 ms.
 	Backoff time.Duration
@@ -120,7 +120,7 @@ func (c Config) withDefaults() (Config, *url.URL, error) {
 		orDefault(&c.InFlight, 8)
 		orDefault(&c.HostInFlight, 64)
 	}
-	orDefault(&c.Retries, 4)
+	orDefault(&c.Retries, 5)
 	c.Retries = max(c.Retries, 0)
 	orDefault(&c.Sessions, 3)
 	orDefault(&c.DetailConcurrency, 8)

@@ -9,7 +9,7 @@ import (
 	"gmaps-scraper/gmaps"
 )
 
-// position is what a Cursor holds. A search that goes on from it asks the same pages and stops at the same one as the search that made it.
+// position is what a Cursor holds.
 type position struct {
 	Offset int    `json:"o"`           // of the next page
 	Pages  int    `json:"p"`           // asked so far
@@ -18,27 +18,44 @@ type position struct {
 	Seen   filter `json:"s,omitzero"`
 }
 
-// filter is a Bloom filter of 2048 bits over the keys of the places found. It only decides whether a page brought anything new: a false
-// positive (under 1 % at 120 places, a third at 800) never drops a place, and a whole page of them will not happen.
+// filter is a Bloom filter of 2048 bits over the keys of the places found before a cursor. It only helps to decide whether a page
+// brought anything new: a false positive (under 1 % after 120 places, a third after filterPlaces) never drops a place, and a whole page
+// of them will not happen.
 type filter [256]byte
+
+// filterPlaces is how many places a filter remembers: as many as Google was seen to give one query. A longer search carries none, and
+// may ask some pages in vain when it is resumed where Google repeats itself.
+const filterPlaces = 800
 
 const filterHashes = 3
 
-// add says whether key is new, and remembers it.
-func (f *filter) add(key string) bool {
+// hashKey stands for a place's key in memory and in filters. Two of 100,000 places share one with a chance of 1 in 4 billion.
+func hashKey(key string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(key)) // never fails
-	sum := h.Sum64()
-	isNew := false
+	return h.Sum64()
+}
+
+func (f *filter) has(hash uint64) bool {
 	for i := range uint64(filterHashes) {
-		// Double hashing: three bits of one sum.
-		bit := (sum + i*(sum>>32|1)) % (uint64(len(f)) * 8)
-		if f[bit/8]&(1<<(bit%8)) == 0 {
-			isNew = true
-			f[bit/8] |= 1 << (bit % 8)
+		if at, bit := f.bit(hash, i); f[at]&bit == 0 {
+			return false
 		}
 	}
-	return isNew
+	return true
+}
+
+func (f *filter) add(hash uint64) {
+	for i := range uint64(filterHashes) {
+		at, bit := f.bit(hash, i)
+		f[at] |= bit
+	}
+}
+
+// bit is the i-th bit of hash, by double hashing.
+func (f *filter) bit(hash, i uint64) (at uint64, bit byte) {
+	n := (hash + i*(hash>>32|1)) % uint64(len(f)*8)
+	return n / 8, 1 << (n % 8)
 }
 
 func (f filter) MarshalText() ([]byte, error) {

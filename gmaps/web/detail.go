@@ -90,7 +90,7 @@ var errOtherPlace = errors.New("answered with another place")
 // detail asks for the payload of the place id.
 func (e *Engine) detail(ctx context.Context, q gmaps.Query, id string) (gmaps.Place, error) {
 	var place gmaps.Place
-	trimmedTries := 0
+	doubted := false
 	target := gmaps.PlaceURL(e.config.BaseURL, id, q.Lang, q.Country)
 	err := e.ask(ctx, q.Lang, target, func(payload []byte) error {
 		var err error
@@ -101,8 +101,9 @@ func (e *Engine) detail(ctx context.Context, q gmaps.Query, id string) (gmaps.Pl
 		if _, cid, _ := strings.Cut(id, ":"); place.DataID != "" && !strings.HasSuffix(strings.ToLower(place.DataID), ":"+cid) {
 			return fmt.Errorf("%w: %s", errOtherPlace, place.DataID)
 		}
-		if place.Trimmed() && trimmedTries < min(limitedTries, e.config.Retries) {
-			trimmedTries++
+		// One place may look trimmed by nature, so it is doubted once only.
+		if place.Trimmed() && !doubted && e.config.Retries > 0 {
+			doubted = true
 			return &gmaps.BlockedError{Kind: gmaps.BlockedLimited, URL: target}
 		}
 		return nil
@@ -170,7 +171,7 @@ func fill(into, from reflect.Value) {
 func (e *Engine) resolve(ctx context.Context, q gmaps.Query) (gmaps.Query, error) {
 	link := q.Place.URL
 	first, err := url.Parse(link)
-	if err != nil || !gmaps.IsShortLink(first) {
+	if err != nil || !gmaps.IsShortLink(first) && (e.google || first.Host != e.base.Host) {
 		return q, fmt.Errorf("resolve %q: not a Google Maps short link", link)
 	}
 	var found gmaps.Query

@@ -77,9 +77,9 @@ func (e *Engine) Search(ctx context.Context, q gmaps.Query, from gmaps.Cursor) i
 			yield(gmaps.Page{Places: []gmaps.Place{place}}, nil)
 			return
 		}
-		seen := map[string]bool{}
+		c := course{position: at, before: at.Seen, seen: map[uint64]bool{}}
 		for {
-			page, err := e.page(ctx, q, &at, seen)
+			page, err := e.page(ctx, q, &c)
 			if err != nil {
 				yield(gmaps.Page{}, err)
 				return
@@ -112,48 +112,61 @@ func (e *Engine) start(ctx context.Context, q gmaps.Query, from gmaps.Cursor) (g
 	return q, at, nil
 }
 
-// page asks for the page at, completes its places and moves at behind it.
-func (e *Engine) page(ctx context.Context, q gmaps.Query, at *position, seen map[string]bool) (gmaps.Page, error) {
-	listing, err := e.list(ctx, q, at.Offset)
+// course is a search under way.
+type course struct {
+	position
+	before filter          // the places of earlier calls
+	seen   map[uint64]bool // the places of this call, by hashKey
+}
+
+// page asks for the next page of c, completes its places and moves c behind it.
+func (e *Engine) page(ctx context.Context, q gmaps.Query, c *course) (gmaps.Page, error) {
+	listing, err := e.list(ctx, q, c.Offset)
 	if err != nil {
 		return gmaps.Page{}, err
 	}
-	next, fresh := *at, 0
+	fresh := 0
 	places := listing.Places[:0]
 	for _, p := range listing.Places {
-		key := p.Key()
-		if next.Seen.add(key) {
-			fresh++
+		hash := hashKey(p.Key())
+		if c.seen[hash] {
+			continue
 		}
-		if !seen[key] {
-			seen[key] = true
-			places = append(places, p)
+		c.seen[hash] = true
+		places = append(places, p)
+		if !c.before.has(hash) {
+			fresh++
+			c.Seen.add(hash)
 		}
 	}
 	if err := e.completeAll(ctx, q, places); err != nil {
 		return gmaps.Page{}, err
 	}
 
-	next.Offset += gmaps.PageSize
-	next.Pages++
-	next.Found += fresh
-	next.Barren++
+	single := c.Offset == 0 && c.Pages == 0 && listing.Entries == 1
+	c.Pages++
+	c.Found += fresh
+	c.Barren++
 	if fresh > 0 {
-		next.Barren = 0
+		c.Barren = 0
 	}
-	single := at.Offset == 0 && listing.Entries == 1
-	exhausted := next.Barren >= barrenPages || single
-	limited := q.MaxPages > 0 && next.Pages >= q.MaxPages
-	*at = next
+	if c.Found > filterPlaces {
+		c.Seen = filter{}
+	}
+	// An empty page is asked again, as another session: in limited view there is nothing behind the first page.
+	if listing.Entries > 0 {
+		c.Offset += gmaps.PageSize
+	}
 
 	page := gmaps.Page{Places: places}
+	atGoogleLimit := q.Viewport != nil && c.Found >= googleLimit
 	switch {
-	case exhausted:
-		page.Saturated = q.Viewport != nil && next.Found >= googleLimit
-	case limited:
-		page.Saturated = fresh > 0 && listing.Entries >= fullPage || q.Viewport != nil && next.Found >= googleLimit
+	case c.Barren >= barrenPages || single:
+		page.Saturated = atGoogleLimit
+	case q.MaxPages > 0 && c.Pages >= q.MaxPages:
+		page.Saturated = atGoogleLimit || fresh > 0 && listing.Entries >= fullPage
 	default:
-		page.Cursor = next.cursor()
+		page.Cursor = c.cursor()
 	}
 	return page, nil
 }

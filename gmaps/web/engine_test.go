@@ -198,7 +198,9 @@ func TestFailedDetailKeepsTheListedPlace(t *testing.T) {
 		"not found":    func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
 		"blocked":      func(w http.ResponseWriter) { w.WriteHeader(http.StatusTooManyRequests) },
 		"undecodable":  func(w http.ResponseWriter) { fmt.Fprint(w, ")]}'\n[[[") },
-		"other place":  func(w http.ResponseWriter) { writeJSON(w, placePayload(gmaps.Place{DataID: "0x1:0x2", Title: "other"})) },
+		"other place": func(w http.ResponseWriter) {
+			writeJSON(w, placePayload(gmaps.Place{DataID: "0x1:0x2", Title: "other"}))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
