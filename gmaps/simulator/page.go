@@ -94,7 +94,7 @@ const indexTemplate = `<!doctype html><html lang="en"><meta charset="utf-8"><met
 <h2>Try it</h2>
 <pre>echo 'synthetic cafe Athens' | gmaps-scraper -input - -maps-url http://{{.Host}} -results out.csv
 echo 'syntheticall'          | gmaps-scraper -input - -maps-url http://{{.Host}} -results all.csv
-echo 'synthetic bar'         | gmaps-scraper -input - -maps-url http://{{.Host}} -geo 37.976,23.735 -radius 2000 -results bars.csv
+echo 'synthetic bar'         | gmaps-scraper -input - -maps-url http://{{.Host}} -geo 37.976,23.735 -radius 5000 -results bars.csv
 for k in $(seq 100); do echo "synthetic $k/100"; done | gmaps-scraper -input - -maps-url http://{{.Host}} -results every.csv</pre>
 <h2>Keywords</h2>
 <table><tr><td><code>synthetic</code><td>{{.Size}} places (seed {{.Seed}}); {{if lt .Max 0}}no bound{{else}}{{.Max}}{{end}} a query, nearest first

@@ -132,9 +132,24 @@ func (m pbMessage) int(field, absent int) int {
 	return v
 }
 
-// searchKinds are the types of the fields that a search request may have at its top.
+// searchKinds and viewKinds are the types of the fields that a search request may have at its top and in its view.
 // An item elsewhere is the mark of a wrong count further up.
-var searchKinds = map[int]byte{4: 'm', 7: 'i', 8: 'i', 10: 'b', 12: 'm', 19: 'm', 20: 'm', 22: 'm', 24: 'm', 26: 'm', 30: 'm', 34: 'm', 37: 'm', 42: 'b', 47: 'm', 49: 'm', 50: 'm', 61: 'b', 67: 'm', 69: 'i'}
+var (
+	searchKinds = map[int]byte{4: 'm', 7: 'i', 8: 'i', 10: 'b', 12: 'm', 17: 'm', 19: 'm', 20: 'm', 22: 'm', 24: 'm', 26: 'm', 30: 'm', 34: 'm', 37: 'm', 42: 'b', 47: 'm', 49: 'm', 50: 'm', 61: 'b', 67: 'm', 69: 'i'}
+	viewKinds   = map[int]byte{1: 'm', 2: 'm', 3: 'm', 4: 'f'}
+)
+
+// check refuses fields that kinds does not know, of another type, or doubled.
+func (m pbMessage) check(kinds map[int]byte) error {
+	seen := map[int]bool{}
+	for _, it := range m {
+		if kind, ok := kinds[it.field]; !ok || kind != it.kind || seen[it.field] {
+			return fmt.Errorf("%w: unexpected %d%c", errPB, it.field, it.kind)
+		}
+		seen[it.field] = true
+	}
+	return nil
+}
 
 // searchRequest is what a search's pb asks for.
 type searchRequest struct {
@@ -150,20 +165,20 @@ func readSearch(pb string) (searchRequest, error) {
 	if err != nil {
 		return searchRequest{}, err
 	}
-	seen := map[int]bool{}
-	for _, it := range m {
-		if kind, ok := searchKinds[it.field]; !ok || kind != it.kind || seen[it.field] {
-			return searchRequest{}, fmt.Errorf("%w: unexpected %d%c at the top", errPB, it.field, it.kind)
-		}
-		seen[it.field] = true
+	if err := m.check(searchKinds); err != nil {
+		return searchRequest{}, err
 	}
-	req := searchRequest{area: wholeEarth, size: m.int(7, pageSize), offset: m.int(8, 0), short: seen[34]}
+	_, short := m.get(34, 'm')
+	req := searchRequest{area: wholeEarth, size: m.int(7, pageSize), offset: m.int(8, 0), short: short}
 	if req.size < 1 || req.offset < 0 {
 		return searchRequest{}, fmt.Errorf("%w: page size %d at offset %d", errPB, req.size, req.offset)
 	}
 	req.size = min(req.size, pageSize)
-	if !seen[4] {
+	if _, ok := m.get(4, 'm'); !ok {
 		return req, nil
+	}
+	if err := m.message(4).check(viewKinds); err != nil {
+		return searchRequest{}, err
 	}
 	view := m.message(4).message(1)
 	diameter, ok1 := view.float(1)

@@ -153,7 +153,7 @@ func (w *world) spot(r ref) spot {
 		return at
 	}
 	n := newRandom(w.seed, streamNeighborhood, uint64(at.city), uint64(at.neighborhood))
-	lat, lng := move(c.lat, c.lng, 7_000*math.Sqrt(n.float()), 2*math.Pi*n.float())
+	lat, lng := move(c.lat, c.lng, 5_000*n.float(), 2*math.Pi*n.float())
 	// The sum of three is bell-shaped enough: dense in the middle, about 1.2 km to the edge.
 	out := 1_200 * math.Abs(s.float()+s.float()+s.float()-1.5) / 1.5
 	at.lat, at.lng = move(lat, lng, out, 2*math.Pi*s.float())
