@@ -40,7 +40,7 @@ func DecodePlace(payload []byte, drift *Drift) (Place, error) {
 		return Place{}, fmt.Errorf("decode place: %w", errNoPlace)
 	}
 	var elements [bodyLength]value
-	if !d.split(elements[:]) {
+	if !d.splitAll(elements[:]) {
 		return Place{}, fmt.Errorf("decode place: %w", errTruncated)
 	}
 	f := fields{"place", elements[:], drift}
@@ -65,7 +65,7 @@ func DecodeSearch(payload []byte, drift *Drift) (SearchPage, error) {
 	if root.kind() != kindArray {
 		return SearchPage{}, fmt.Errorf("decode search: %w", errNotArray)
 	}
-	if !root.split(nil) {
+	if !root.splitAll(nil) {
 		return SearchPage{}, fmt.Errorf("decode search: %w", errTruncated)
 	}
 	layouts := [...]struct {
@@ -102,7 +102,7 @@ func (s *SearchPage) add(result value, at int, drift *Drift) {
 	}
 	s.Entries++
 	var elements [bodyLength]value
-	if !entry.split(elements[:]) {
+	if !entry.splitAll(elements[:]) {
 		drift.count("search", "entry", at)
 		return
 	}
@@ -166,7 +166,14 @@ func (p *Place) decode(f fields) {
 	p.Timezone = f.text("timezone", 30)
 	p.decodeAddress(f)
 	p.decodeContact(f)
-	p.decodeRating(f)
+
+	var elements [15]value
+	reviews := f.sub(elements[:], "reviews", 175)
+	reviews.array += "[175]"
+	p.decodeRating(f, reviews)
+	p.ReviewSummary = reviews.text("summary", 14, 0) // (read)
+	p.decodeInlineReviews(reviews)
+
 	p.Status = f.text("status", 34, 4, 4)
 	if f.get("status", 34, 4) == nil { // else Google chose to show none
 		p.Status = f.text("status", 203, 1, 4, 0)
@@ -179,7 +186,6 @@ func (p *Place) decode(f fields) {
 	p.decodeAbout(f)
 	p.decodeActions(f)
 	p.AlsoSearched = f.column("also_searched", f.list("also_searched", 99, 0, 0, 1), 1, 11)
-	p.decodeInlineReviews(f)
 }
 
 func (p *Place) decodeAddress(f fields) {
@@ -272,7 +278,7 @@ func unwrapLink(link string) string {
 	return cmp.Or(u.Query().Get("q"), u.Query().Get("url"), link)
 }
 
-func (p *Place) decodeRating(f fields) {
+func (p *Place) decodeRating(f, reviews fields) {
 	p.Rating = f.number("rating", 4, 7)
 	if p.Rating < 0 || p.Rating > 5 {
 		f.drift.count(f.array, "rating", 4, 7)
@@ -283,7 +289,7 @@ func (p *Place) decodeRating(f fields) {
 	if p.ReviewCount == 0 && p.Rating > 0 && f.get("photos", 37, 0) == nil {
 		p.ReviewCount = f.count("review_count", 37, 1)
 	}
-	p.Histogram = decodeHistogram(f)
+	p.Histogram = decodeHistogram(reviews)
 	if p.ReviewCount == 0 && p.Histogram != nil {
 		for _, n := range p.Histogram {
 			p.ReviewCount += n
@@ -291,11 +297,10 @@ func (p *Place) decodeRating(f fields) {
 	}
 	p.PriceRange = f.text("price_range", 4, 2)
 	p.PriceText = f.text("price_text", 4, 10)
-	p.ReviewSummary = f.text("review_summary", 175, 14, 0) // (read)
 }
 
 func decodeHistogram(f fields) *[5]int {
-	list := f.list("histogram", 175, 3)
+	list := f.list("histogram", 3)
 	if list == nil {
 		return nil
 	}

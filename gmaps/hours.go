@@ -98,10 +98,11 @@ func (d *DayHours) add(f fields, opens, closes int) {
 
 // clockMinutes reads hour and minute at i and i+1 of v; either may be omitted and is 0 then. It returns -1 for what is no time.
 func clockMinutes(v value, i int) int {
-	var elements [4]value
-	if v != nil && !v.split(elements[:]) {
+	if v != nil && v.kind() != kindArray {
 		return -1
 	}
+	var elements [4]value
+	v.split(elements[:])
 	hour, ok1 := smallIntOr0(elements[i])
 	minute, ok2 := smallIntOr0(elements[i+1])
 	if !ok1 || !ok2 || hour < 0 || hour > 48 || minute < 0 || minute > 59 {

@@ -45,15 +45,16 @@ func (f fields) firstPhoto() string {
 // panoID returns the id of the panorama that an image was cut from, "" for a plain picture. Google's own panoramas carry it as panoid=;
 // those of visitors are known by the angles of view (-ya is the yaw) that follow the id, in every language of the title.
 func panoID(image Image) string {
-	u, err := url.Parse(image.URL)
-	if err != nil {
-		return ""
+	if strings.Contains(image.URL, "panoid=") {
+		u, err := url.Parse(image.URL)
+		if err != nil {
+			return ""
+		}
+		return u.Query().Get("panoid")
 	}
-	if id := u.Query().Get("panoid"); id != "" {
-		return id
-	}
-	id, options, ok := strings.Cut(strings.TrimPrefix(u.Path, "/p/"), "=")
-	if !ok || !strings.HasPrefix(u.Path, "/p/") {
+	_, file, _ := strings.Cut(image.URL, "googleusercontent.com/p/")
+	id, options, ok := strings.Cut(file, "=")
+	if !ok {
 		return ""
 	}
 	if strings.Contains(options, "-ya") && strings.Contains(options, "-fo") || strings.Contains(image.Title, "Street View") {

@@ -24,7 +24,7 @@ func DecodeReviews(payload []byte, drift *Drift) (ReviewPage, error) {
 		return ReviewPage{}, fmt.Errorf("decode reviews: %w", errNotArray)
 	}
 	var head [3]value
-	if !root.split(head[:]) {
+	if !root.splitAll(head[:]) {
 		return ReviewPage{}, fmt.Errorf("decode reviews: %w", errTruncated)
 	}
 	f := fields{"reviews", head[:], drift}
@@ -36,15 +36,20 @@ func DecodeReviews(payload []byte, drift *Drift) (ReviewPage, error) {
 	return ReviewPage{decodeReviewList(f, decodeReviewElement, 2), f.text("next", 1)}, nil
 }
 
+// decodeInlineReviews reads the reviews inside a place payload; f is its section 175.
 func (p *Place) decodeInlineReviews(f fields) {
-	p.Reviews = decodeReviewList(f, decodeReviewElement, 175, 9, 0, 0)
-	if p.Reviews == nil {
-		// The oldest layout keeps the list at 175,0,0, where newer ones keep something else.
-		if list, _ := f.get("reviews", 175).at(0, 0); list.kind() == kindArray {
-			p.Reviews = decodeReviewList(f, decodeReviewElement, 175, 0, 0)
-		}
+	var inline [7]value
+	list := f.sub(inline[:], "list", 9, 0)
+	list.array += "[9,0]"
+	p.Reviews = decodeReviewList(list, decodeReviewElement, 0)
+	p.ReviewsToken = list.text("token", 6)
+	if p.Reviews != nil {
+		return
 	}
-	p.ReviewsToken = f.text("reviews_token", 175, 9, 0, 6)
+	// The oldest layout keeps the list at 0,0, where newer ones keep something else.
+	if oldest, _ := f.elements[0].at(0); oldest.kind() == kindArray {
+		p.Reviews = decodeReviewList(f, decodeReviewElement, 0, 0)
+	}
 }
 
 func decodeReviewList(f fields, decode func(value, *Drift) (Review, bool), path ...int) []Review {

@@ -108,9 +108,20 @@ func (v value) all() iter.Seq2[int, value] {
 	}
 }
 
-// split reads the array v once and keeps its first elements in into: cheaper than asking for many of them one by one.
-// closed is false if v is no array or the payload ends inside it.
-func (v value) split(into []value) (closed bool) {
+// split keeps the first elements of the array v in into: cheaper than asking for many of them one by one. It reads no further than it must.
+func (v value) split(into []value) {
+	clear(into)
+	n := 0
+	for _, e := range v.all() {
+		into[n] = e
+		if n++; n == len(into) {
+			return
+		}
+	}
+}
+
+// splitAll is split that reads v to its end. closed is false if v is no array or the payload ends inside it.
+func (v value) splitAll(into []value) (closed bool) {
 	clear(into)
 	if v.kind() != kindArray {
 		return false
@@ -161,10 +172,17 @@ func skipValue(b []byte, i int) int {
 	depth := 0
 	for i < len(b) {
 		switch b[i] {
+		case 'n': // null, the commonest value by far, together with its comma
+			if i += len("null"); depth > 0 && i < len(b) && b[i] == ',' {
+				i++
+			}
 		case '"':
 			i = skipString(b, i)
 			if depth == 0 {
 				return i
+			}
+			if i < len(b) && b[i] == ',' {
+				i++
 			}
 		case '[', '{':
 			depth++
@@ -182,8 +200,6 @@ func skipValue(b []byte, i int) int {
 				return i
 			}
 			i++
-		case 'n': // null, the commonest value by far
-			i += len("null")
 		default:
 			i++
 		}
@@ -199,6 +215,9 @@ func skipString(b []byte, i int) int {
 			return len(b)
 		}
 		quote := i + n
+		if b[quote-1] != '\\' {
+			return quote + 1
+		}
 		first := quote
 		for first > i && b[first-1] == '\\' {
 			first--
