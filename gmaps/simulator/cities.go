@@ -13,7 +13,7 @@ type city struct {
 	lang        string // a key of languages
 	state       string
 	postal      string // '#' is a digit
-	address     string // lines separated by '|'; {s} street {n} number {p} postal code {c} city {t} state {b} borough
+	address     string // lines separated by '|'; {s} street {n} number {p} postal code {c} city {b} borough
 	dial        string // international prefix without +
 	phone       string // national form, '#' is a digit
 	domain      string // top level of websites

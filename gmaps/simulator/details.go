@@ -40,16 +40,18 @@ func (w *world) openingHours(p *synthetic, s *random) {
 	default:
 		usual = []gmaps.Interval{{OpenMinute: open, CloseMinute: 60*(17+s.below(6)) + 15*s.below(4)}}
 	}
+	shown := make([]string, len(usual))
+	for i, span := range usual {
+		shown[i] = spanText(span)
+	}
 	rest := s.below(10) // a weekday, or none
+	p.Hours = make([]gmaps.DayHours, 0, 7)
 	for i, name := range weekdays() {
 		day := gmaps.DayHours{Weekday: i + 1, Name: name}
 		if i == rest {
 			day.Text = []string{"Closed"}
 		} else {
-			day.Open = usual
-			for _, span := range usual {
-				day.Text = append(day.Text, spanText(span))
-			}
+			day.Open, day.Text = usual, shown
 		}
 		p.Hours = append(p.Hours, day)
 	}
@@ -163,7 +165,7 @@ func (w *world) detail(r ref) *synthetic {
 		w.ordering(p, &s)
 	}
 	for range s.below(4) {
-		p.AlsoSearched = append(p.AlsoSearched, strings.NewReplacer("{k}", s.pick(tongue.kinds), "{n}", s.pick(tongue.names)).Replace(tongue.title))
+		p.AlsoSearched = append(p.AlsoSearched, expand(tongue.title, "k", s.pick(tongue.kinds), "n", s.pick(tongue.names)))
 	}
 	if p.ReviewCount > 20 && s.chance(50) {
 		p.ReviewSummary = "Visitors praise the " + strings.ToLower(p.Categories[0]) + " & its staff."

@@ -3,7 +3,6 @@ package simulator
 import (
 	"strconv"
 	"strings"
-	"time"
 
 	"gmaps-scraper/gmaps"
 )
@@ -17,11 +16,16 @@ type shape struct {
 	noCount, noHistogram, noTraffic, noGallery, noAbout bool
 }
 
-// encoder appends Google's positional JSON. It has no other state than its buffer and the quirks of the place at hand.
+// encoder appends Google's positional JSON. Besides its buffer it holds the arrays that are open and the quirks of the place at hand.
 type encoder struct {
 	b      []byte
 	quirks quirks
+	lists  [maxDepth]list // here and not on the stack, from where they would escape to the heap
+	depth  int
 }
+
+// maxDepth is above the deepest array that is written here.
+const maxDepth = 32
 
 // list is an array being written: elements are set by rising index and the gaps become null.
 type list struct {
@@ -31,9 +35,12 @@ type list struct {
 
 const nulls = "null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null," // 16
 
-func (e *encoder) list() list {
+func (e *encoder) list() *list {
 	e.b = append(e.b, '[')
-	return list{e: e}
+	l := &e.lists[e.depth]
+	*l = list{e: e}
+	e.depth++
+	return l
 }
 
 // at moves to element index, which the caller writes next. Indices must rise.
@@ -50,7 +57,10 @@ func (l *list) at(index int) {
 // add moves to the next element.
 func (l *list) add() { l.at(l.next) }
 
-func (l *list) close() { l.e.b = append(l.e.b, ']') }
+func (l *list) close() {
+	l.e.b = append(l.e.b, ']')
+	l.e.depth--
+}
 
 func (l *list) str(index int, s string) {
 	if s != "" {
@@ -100,7 +110,7 @@ func (l *list) strs(index int, list []string) {
 func (l *list) nest(index int, f func(l *list)) {
 	l.at(index)
 	inner := l.e.list()
-	f(&inner)
+	f(inner)
 	inner.close()
 }
 
@@ -111,7 +121,7 @@ func (l *list) deep(index, depth int, f func(l *list)) {
 		l.e.b = append(l.e.b, '[')
 	}
 	inner := l.e.list()
-	f(&inner)
+	f(inner)
 	inner.close()
 	for range depth - 1 {
 		l.e.b = append(l.e.b, ']')
@@ -456,8 +466,8 @@ func (e *encoder) address(l *list, p *synthetic, full bool) {
 	}
 }
 
-// monday is the week whose dates stand beside the hours.
-func monday() time.Time { return time.Date(2026, time.January, 5, 0, 0, 0, 0, time.UTC) }
+// firstDay is the day of January 2026 that is the Monday of the dates beside the hours.
+const firstDay = 5
 
 // days are the opening hours that sh shows.
 func (sh shape) days(p *synthetic) []gmaps.DayHours {
@@ -487,8 +497,7 @@ func (e *encoder) newerHours(l *list, p *synthetic, sh shape) {
 func (e *encoder) newerDay(l *list, day *gmaps.DayHours) {
 	l.str(0, day.Name)
 	l.int(1, day.Weekday)
-	date := monday().AddDate(0, 0, day.Weekday-1)
-	l.nest(2, func(l *list) { l.int(0, date.Year()); l.int(1, int(date.Month())); l.int(2, date.Day()) })
+	l.nest(2, func(l *list) { l.int(0, 2026); l.int(1, 1); l.int(2, firstDay-1+day.Weekday) })
 	l.nest(3, func(l *list) {
 		if len(day.Open) == 0 {
 			l.strs(0, day.Text)
@@ -537,7 +546,7 @@ func (e *encoder) olderHours(l *list, p *synthetic, sh shape) {
 func (e *encoder) olderDay(l *list, day *gmaps.DayHours) {
 	l.str(0, day.Name)
 	l.strs(1, day.Text)
-	l.raw(4, monday().AddDate(0, 0, day.Weekday-1).Format(`"2006-01-02"`))
+	l.str(4, "2026-01-"+strconv.Itoa(100 + firstDay - 1 + day.Weekday)[1:])
 	l.int(5, 1)
 	if len(day.Open) == 0 {
 		return

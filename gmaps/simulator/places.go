@@ -60,7 +60,7 @@ func (w *world) listing(r ref) *synthetic {
 	p.PlaceID = placeID(high, low)
 	p.KnowledgeID = "/g/11" + strings.ToLower(s.token(8))
 	name := s.pick(tongue.names)
-	p.Title = strings.NewReplacer("{k}", tongue.kinds[kind], "{n}", name).Replace(tongue.title)
+	p.Title = expand(tongue.title, "k", tongue.kinds[kind], "n", name)
 	if s.chance(30) {
 		p.Title += " " + strconv.Itoa(2+s.below(98))
 	}
@@ -117,7 +117,7 @@ func (w *world) address(p *synthetic, c *city, s *random) {
 	if c.boroughs != nil {
 		borough = s.pick(c.boroughs)
 	}
-	text := strings.NewReplacer("{s}", street, "{n}", number, "{p}", postal, "{c}", c.name, "{t}", c.state, "{b}", borough).Replace(c.address)
+	text := expand(c.address, "s", street, "n", number, "p", postal, "c", c.name, "b", borough)
 	p.AddressLines = strings.Split(text, "|")
 	if c.country != "" {
 		p.AddressLines = append(p.AddressLines, c.country)
@@ -147,7 +147,7 @@ func (w *world) phone(p *synthetic, c *city, s *random) {
 		return r
 	}, national)
 	// The trunk prefix, 0 or Russia's 8, is left out abroad.
-	abroad := strings.NewReplacer("(", "", ")", "").Replace(national)
+	abroad := strings.ReplaceAll(strings.TrimPrefix(national, "("), ")", "")
 	switch {
 	case c.dial == "7":
 		abroad = strings.TrimPrefix(abroad, "8 ")
@@ -155,6 +155,24 @@ func (w *world) phone(p *synthetic, c *city, s *random) {
 		abroad = strings.TrimPrefix(abroad, "0")
 	}
 	p.PhoneInternational = "+" + c.dial + " " + abroad
+}
+
+// expand replaces {x} in pattern, where the pairs name x and its text. A name is one letter.
+func expand(pattern string, pairs ...string) string {
+	out := make([]byte, 0, 64)
+	for {
+		at := strings.IndexByte(pattern, '{')
+		if at < 0 || at+2 >= len(pattern) {
+			return string(append(out, pattern...))
+		}
+		out = append(out, pattern[:at]...)
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == pattern[at+1:at+2] {
+				out = append(out, pairs[i+1]...)
+			}
+		}
+		pattern = pattern[at+3:]
+	}
 }
 
 // fillDigits replaces every # by a digit.

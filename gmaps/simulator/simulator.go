@@ -181,7 +181,7 @@ func (s *Simulator) answer(w http.ResponseWriter, r *http.Request, build func(e 
 	e := s.buffers.Get().(*encoder)
 	defer s.buffers.Put(e)
 	e.b = append(e.b[:0], jsonPrefix...)
-	e.quirks = quirks{}
+	e.quirks, e.depth = quirks{}, 0
 	build(e)
 	s.send(w, r, "application/json; charset=UTF-8", e.b)
 }
