@@ -232,12 +232,13 @@ func cutTitle(formatted, title, lines string) string {
 
 // decodeLocation returns nil for a business that comes to its customers and shows no position, and for a position that is not on earth.
 func decodeLocation(f fields) *Point {
-	lat, lng := f.get("latitude", 9, 2), f.get("longitude", 9, 3)
-	if lat == nil && lng == nil {
+	if f.get("latitude", 9, 2) == nil && f.get("longitude", 9, 3) == nil {
 		return nil
 	}
-	p := Point{Lat: f.number("latitude", 9, 2), Lng: f.number("longitude", 9, 3)}
-	if lat == nil || lng == nil || p.Lat < -90 || p.Lat > 90 || p.Lng < -180 || p.Lng > 180 || p == (Point{}) {
+	lat, ok1 := f.lookUpNumber("latitude", 9, 2)
+	lng, ok2 := f.lookUpNumber("longitude", 9, 3)
+	p := Point{Lat: lat, Lng: lng}
+	if !ok1 || !ok2 || lat < -90 || lat > 90 || lng < -180 || lng > 180 || p == (Point{}) {
 		f.drift.count(f.array, "location", 9)
 		return nil
 	}

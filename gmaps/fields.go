@@ -52,19 +52,25 @@ func (f fields) text(name string, path ...int) string {
 
 // number returns the number at path. One that is written as a string is drift, but is taken.
 func (f fields) number(name string, path ...int) float64 {
+	n, _ := f.lookUpNumber(name, path...)
+	return n
+}
+
+// lookUpNumber is number that tells 0 from none.
+func (f fields) lookUpNumber(name string, path ...int) (_ float64, ok bool) {
 	v := f.get(name, path...)
 	if v == nil {
-		return 0
+		return 0, false
 	}
-	n, ok := v.number()
-	if ok {
-		return n
+	if n, ok := v.number(); ok {
+		return n, true
 	}
 	f.drift.count(f.array, name, path...)
-	if s, isText := v.text(); isText {
-		n, _ = parseNumber(s)
+	s, ok := v.text()
+	if !ok {
+		return 0, false
 	}
-	return n
+	return parseNumber(s)
 }
 
 // count returns the number at path if it is one that things can be counted with: whole, not below 0.
