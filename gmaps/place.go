@@ -34,8 +34,10 @@ type Place struct {
 	AddressLines     []string     `json:"address_lines,omitempty"`
 	AddressParts     AddressParts `json:"address_parts"`
 	Neighborhood     string       `json:"neighborhood,omitempty"`
-	PlusCode         string       `json:"plus_code,omitempty"`        // "M2CR+6X Limassol"
-	GlobalPlusCode   string       `json:"global_plus_code,omitempty"` // "8G6MM2CR+6X"
+	// PlusCode is "M2CR+6X Limassol"; where Google sent none, it equals GlobalPlusCode.
+	PlusCode string `json:"plus_code,omitempty"`
+	// GlobalPlusCode is "8G6MM2CR+6X", computed from Location where Google sent none.
+	GlobalPlusCode string `json:"global_plus_code,omitempty"`
 	// Location is nil for a service-area business that shows no position.
 	Location *Point `json:"location,omitempty"`
 	Timezone string `json:"timezone,omitempty"` // IANA
@@ -60,8 +62,8 @@ type Place struct {
 	Status string `json:"status,omitempty"`
 	// Closed is empty for a place in business.
 	Closed       Closure      `json:"closed,omitempty"`
-	Hours        []DayHours   `json:"hours,omitempty"`
-	PopularTimes []DayTraffic `json:"popular_times,omitempty"`
+	Hours        []DayHours   `json:"hours,omitempty"`         // Monday first
+	PopularTimes []DayTraffic `json:"popular_times,omitempty"` // Monday first
 	TimeSpent    string       `json:"time_spent,omitempty"`
 
 	Thumbnail     string         `json:"thumbnail,omitempty"`
