@@ -29,6 +29,7 @@ type bench struct {
 func benches() []bench {
 	return []bench{
 		{"B6", "decode one place payload, all fields ÷ encoding/json into any", benchDecode},
+		{"B7", "places/s of the http engine against the simulator ÷ a bare net/http loop over the same requests", benchEngine},
 	}
 }
 
