@@ -1,57 +1,53 @@
 package web
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
 )
 
-// browser holds the header values that stay the same.
-type browser struct {
-	userAgent, brands, referer []string
-}
+// browser holds the headers of Chrome on Windows: those of a page that is opened, and those of a request that a page makes.
+type browser struct{ page, script http.Header }
 
 func newBrowser(version int, baseURL string) browser {
 	v := strconv.Itoa(version)
-	return browser{
-		userAgent: []string{"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/" + v + ".0.0.0 Safari/537.36"},
-		brands:    []string{`"Chromium";v="` + v + `", "Google Chrome";v="` + v + `", "Not_A Brand";v="99"`},
-		referer:   []string{baseURL + "/"},
+	both := http.Header{
+		"User-Agent":         {"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/" + v + ".0.0.0 Safari/537.36"},
+		"Sec-Ch-Ua":          {`"Chromium";v="` + v + `", "Google Chrome";v="` + v + `", "Not_A Brand";v="99"`},
+		"Sec-Ch-Ua-Mobile":   {"?0"},
+		"Sec-Ch-Ua-Platform": {`"Windows"`},
+		"Accept-Encoding":    {"gzip"}, // Chrome takes more, we read no more
 	}
+	b := browser{
+		page: http.Header{
+			"Accept":                    {"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"},
+			"Sec-Fetch-Site":            {"none"},
+			"Sec-Fetch-Mode":            {"navigate"},
+			"Sec-Fetch-Dest":            {"document"},
+			"Upgrade-Insecure-Requests": {"1"},
+		},
+		script: http.Header{
+			"Accept":         {"*/*"},
+			"Referer":        {baseURL + "/"},
+			"Sec-Fetch-Site": {"same-origin"},
+			"Sec-Fetch-Mode": {"cors"},
+			"Sec-Fetch-Dest": {"empty"},
+		},
+	}
+	maps.Copy(b.page, both)
+	maps.Copy(b.script, both)
+	return b
 }
 
-var (
-	anyType    = []string{"*/*"}
-	pageType   = []string{"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
-	gzipOnly   = []string{"gzip"}
-	notMobile  = []string{"?0"}
-	platform   = []string{`"Windows"`}
-	sameOrigin = []string{"same-origin"}
-	cors       = []string{"cors"}
-	empty      = []string{"empty"}
-	none       = []string{"none"}
-	navigate   = []string{"navigate"}
-	document   = []string{"document"}
-	one        = []string{"1"}
-)
-
-// dress sets the headers of Chrome on Windows: of a page that is opened, or of a request that a page makes.
+// dress sets the headers of a request for a page, or of a page's own; the values are shared between requests.
 func (b browser) dress(h http.Header, lang string, page bool) {
-	h["User-Agent"] = b.userAgent
-	h["Sec-Ch-Ua"] = b.brands
-	h["Sec-Ch-Ua-Mobile"] = notMobile
-	h["Sec-Ch-Ua-Platform"] = platform
-	h["Accept-Encoding"] = gzipOnly
-	h["Accept-Language"] = []string{acceptLanguage(lang)}
 	if page {
-		h["Accept"] = pageType
-		h["Sec-Fetch-Site"], h["Sec-Fetch-Mode"], h["Sec-Fetch-Dest"] = none, navigate, document
-		h["Upgrade-Insecure-Requests"] = one
-		return
+		maps.Copy(h, b.page)
+	} else {
+		maps.Copy(h, b.script)
 	}
-	h["Accept"] = anyType
-	h["Referer"] = b.referer
-	h["Sec-Fetch-Site"], h["Sec-Fetch-Mode"], h["Sec-Fetch-Dest"] = sameOrigin, cors, empty
+	h["Accept-Language"] = []string{acceptLanguage(lang)}
 }
 
 func acceptLanguage(lang string) string {

@@ -50,7 +50,7 @@ var errPage = errors.New("an HTML page where JSON was expected")
 // classify tells what a is. A refusal is a *gmaps.BlockedError, any other failure a *statusError; now is for dates in Retry-After.
 func classify(a *answer, now time.Time) (kind, error) {
 	blocked := func(k gmaps.BlockKind) error {
-		return &gmaps.BlockedError{Kind: k, RetryAfter: retryAfter(a.header, now), URL: a.url.String()}
+		return &gmaps.BlockedError{Kind: k, RetryAfter: retryAfter(a.header, now), URL: brief(a.url.String())}
 	}
 	switch {
 	case a.status == http.StatusTooManyRequests:
@@ -83,7 +83,7 @@ func classify(a *answer, now time.Time) (kind, error) {
 		// Google shuts out whole networks of data centres with a bare 403 page.
 		return 0, blocked(gmaps.BlockedCaptcha)
 	case a.status != http.StatusOK:
-		return 0, &statusError{status: a.status, url: a.url.String()}
+		return 0, &statusError{status: a.status, url: brief(a.url.String())}
 	case page:
 		return kindPage, nil
 	default:

@@ -104,7 +104,7 @@ func (e *Engine) detail(ctx context.Context, q gmaps.Query, id string) (gmaps.Pl
 		// One place may look trimmed by nature, so it is doubted once only.
 		if place.Trimmed() && !doubted && e.config.Retries > 0 {
 			doubted = true
-			return &gmaps.BlockedError{Kind: gmaps.BlockedLimited, URL: target}
+			return &gmaps.BlockedError{Kind: gmaps.BlockedLimited, URL: brief(target)}
 		}
 		return nil
 	})
@@ -178,7 +178,7 @@ func (e *Engine) resolve(ctx context.Context, q gmaps.Query) (gmaps.Query, error
 	err = e.retry(ctx, q.Lang, func(ctx context.Context, x *exit, s *session) (bool, error) {
 		var err error
 		found, err = e.follow(ctx, x, s, q.Lang, first)
-		return !permanent(err), err
+		return true, err
 	})
 	if err != nil {
 		return q, fmt.Errorf("resolve %q: %w", link, err)
@@ -206,7 +206,7 @@ func (e *Engine) follow(ctx context.Context, x *exit, s *session, lang string, a
 		case err != nil:
 			return gmaps.Query{}, err
 		case a.location == nil:
-			return gmaps.Query{}, &statusError{status: http.StatusNotFound, url: at.String()}
+			return gmaps.Query{}, &statusError{status: http.StatusNotFound, url: brief(at.String())}
 		}
 		to := a.location
 		if isConsent(to) && to.Query().Get("continue") != "" {

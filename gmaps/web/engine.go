@@ -185,11 +185,11 @@ func (e *Engine) list(ctx context.Context, q gmaps.Query, offset int) (gmaps.Sea
 			return err
 		}
 		if degraded(q, offset, listing.Places) {
-			return &gmaps.BlockedError{Kind: gmaps.BlockedDegraded, URL: target}
+			return &gmaps.BlockedError{Kind: gmaps.BlockedDegraded, URL: brief(target)}
 		}
 		if trimmed(listing.Places) && trimmedTries < min(limitedTries, e.config.Retries) {
 			trimmedTries++
-			return &gmaps.BlockedError{Kind: gmaps.BlockedLimited, URL: target}
+			return &gmaps.BlockedError{Kind: gmaps.BlockedLimited, URL: brief(target)}
 		}
 		return nil
 	})

@@ -48,7 +48,7 @@ func (e *Engine) ask(ctx context.Context, lang, target string, read func(payload
 		if _, ok := errors.AsType[*gmaps.DecodeError](err); ok {
 			undecodable++
 		}
-		return undecodable < 2 && !permanent(err), err
+		return undecodable < 2, err
 	})
 }
 
@@ -74,6 +74,8 @@ func (e *Engine) retry(ctx context.Context, lang string, try func(ctx context.Co
 		if err == nil {
 			again, err = try(ctx, x, s)
 		}
+		// What a proxy answers may be its own doing, so that another is worth a try.
+		again = again && (x.proxied || !permanent(err))
 		if err == nil {
 			e.exits.succeed(x)
 			return nil
@@ -126,13 +128,13 @@ func (e *Engine) visit(ctx context.Context, x *exit, s *session, lang, target st
 		switch {
 		case err != nil:
 		case k == kindConsent && consented:
-			err = &gmaps.BlockedError{Kind: gmaps.BlockedConsent, URL: target}
+			err = &gmaps.BlockedError{Kind: gmaps.BlockedConsent, URL: brief(target)}
 		case k == kindConsent:
 			consented = true
 			at, err = target, e.answerConsent(ctx, x, s, lang, a)
 		case k == kindRedirect:
 			if !e.trusted(a.location) {
-				err = fmt.Errorf("ask %s: %w: to %s", target, errForeign, a.location.Hostname())
+				err = fmt.Errorf("ask %s: %w: to %s", brief(target), errForeign, a.location.Hostname())
 			}
 			at = a.location.String()
 		default:
@@ -145,7 +147,7 @@ func (e *Engine) visit(ctx context.Context, x *exit, s *session, lang, target st
 			return err
 		}
 	}
-	return fmt.Errorf("ask %s: %w", target, errLost)
+	return fmt.Errorf("ask %s: %w", brief(target), errLost)
 }
 
 // answerConsent sends the form that rejects all cookies. A page without one leaves it at the consent cookie that every session carries.
@@ -153,7 +155,7 @@ func (e *Engine) answerConsent(ctx context.Context, x *exit, s *session, lang st
 	page := a
 	if a.location != nil {
 		if !e.trusted(a.location) {
-			return fmt.Errorf("ask %s: %w: to %s", a.url, errForeign, a.location.Hostname())
+			return fmt.Errorf("ask %s: %w: to %s", brief(a.url.String()), errForeign, a.location.Hostname())
 		}
 		var err error
 		if page, err = e.exchange(ctx, x, s, lang, a.location.String(), nil); err != nil {
@@ -175,6 +177,15 @@ func (e *Engine) answerConsent(ctx context.Context, x *exit, s *session, lang st
 	}
 	reply.free()
 	return nil
+}
+
+// brief is a URL as errors show it: a pb has up to 2,000 characters, and what differs stands at its front.
+func brief(target string) string {
+	const most = 240
+	if len(target) <= most {
+		return target
+	}
+	return target[:most] + "…"
 }
 
 // trusted says whether a request with our cookies may go to u: Google's own hosts, and with another base only that one, to which exchange sends all.
@@ -213,7 +224,7 @@ func (e *Engine) exchange(ctx context.Context, x *exit, s *session, lang, target
 	e.count.requests.Add(1)
 	resp, err := x.transport.RoundTrip(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask %s through %s: %w", target, x.name, x.redacted(err))
+		return nil, fmt.Errorf("ask %s through %s: %w", brief(target), x.name, x.redacted(err))
 	}
 	defer resp.Body.Close()
 	s.absorb(resp.Header)
@@ -225,7 +236,7 @@ func (e *Engine) exchange(ctx context.Context, x *exit, s *session, lang, target
 	body, received, err := e.bodies.read(resp)
 	e.count.bytes.Add(received)
 	if err != nil {
-		return nil, fmt.Errorf("read answer of %s through %s: %w", target, x.name, x.redacted(err))
+		return nil, fmt.Errorf("read answer of %s through %s: %w", brief(target), x.name, x.redacted(err))
 	}
 	a.body = body.Bytes()
 	a.free = func() { e.bodies.put(body) }
@@ -239,7 +250,7 @@ func (e *Engine) newRequest(ctx context.Context, s *session, lang, target string
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", target, err)
+		return nil, fmt.Errorf("ask %s: %w", brief(target), err)
 	}
 	if !e.google && req.URL.Host != e.base.Host {
 		req.URL.Scheme, req.URL.Host, req.Host = e.base.Scheme, e.base.Host, e.base.Host

@@ -116,14 +116,14 @@ func (p *sessions) get(ctx context.Context, avoid *session, open func(context.Co
 			if err == nil {
 				return s, nil
 			}
-			if s := p.any(avoid); s != nil && ctx.Err() == nil {
+			if s := p.other(avoid); s != nil && ctx.Err() == nil {
 				return s, nil
 			}
 			return nil, err
 		default:
 		}
 	}
-	if s := p.any(avoid); s != nil {
+	if s := p.other(avoid); s != nil {
 		return s, nil
 	}
 	if p.usable(avoid) {
@@ -151,7 +151,7 @@ func (p *sessions) fill(ctx context.Context, slot *sessionSlot, open func(contex
 	return s, nil
 }
 
-func (p *sessions) any(avoid *session) *session {
+func (p *sessions) other(avoid *session) *session {
 	for i := range p.slots {
 		if s := p.slots[i].current.Load(); p.usable(s) && s != avoid {
 			return s

@@ -90,7 +90,7 @@ func TestSearchFindsEveryPlaceThroughEachFault(t *testing.T) {
 
 func TestLongSearchDoesNotEndEarlyWherever(t *testing.T) {
 	t.Parallel()
-	const n = 6000 // many times what a cursor's filter holds
+	const n = 3000 // many times what a cursor's filter holds
 	_, base := simulate(t, simulator.Config{Synthetic: n})
 	e := engineFor(t, base, nil)
 	q := gmaps.Query{Keyword: "syntheticall", Detail: gmaps.DetailNever}
