@@ -74,3 +74,24 @@ func TestParseLinkRefusesLookalikesAndNonsense(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseLink(f *testing.F) {
+	for _, seed := range []string{"https://www.google.com/maps/search/a/@1,2,3z", "https://maps.google.com/?cid=1", "goo.gl/maps/x", "https://www.google.com/maps/place/x/data=!1s0x1:0x2"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		q, err := gmaps.ParseLink(s)
+		if err != nil {
+			return
+		}
+		if q.Keyword == "" && q.Place == nil {
+			t.Errorf("%q became an empty query", s)
+		}
+		if q.Place != nil && q.Place.DataID != "" && !gmaps.ValidDataID(q.Place.DataID) {
+			t.Errorf("%q gave the data id %q", s, q.Place.DataID)
+		}
+		if v := q.Viewport; v != nil && !(v.RadiusMeters >= 0 && v.RadiusMeters <= 12_500_000) {
+			t.Errorf("%q gave the radius %v", s, v.RadiusMeters)
+		}
+	})
+}

@@ -342,3 +342,19 @@ type zipped struct {
 }
 
 func (w *zipped) Write(b []byte) (int, error) { return w.z.Write(b) }
+
+func TestOneEmptyAnswerBetweenPagesLosesNothing(t *testing.T) {
+	t.Parallel()
+	g := &google{places: makePlaces(60, athens)}
+	var once atomic.Bool
+	g.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if isSearch(r) && number(r, `!8i(\d+)`) == 20 && once.CompareAndSwap(false, true) {
+			writeJSON(w, searchPayload(nil)) // as to a session in limited view
+			return true
+		}
+		return false
+	}
+	if got := len(keys(collect(t, open(t, g, nil), over("cafe"), ""))); got != 60 {
+		t.Errorf("got %d places, want 60", got)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -285,4 +287,28 @@ func BenchmarkFetch(b *testing.B) {
 func discard(resp *http.Response) (int64, error) {
 	defer resp.Body.Close()
 	return io.Copy(io.Discard, resp.Body)
+}
+
+func TestCapturedSearchComesWhole(t *testing.T) {
+	t.Parallel()
+	dir := os.Getenv("GMAPS_CAPTURES")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared", "captures")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "search-coffee-ilion.json")); err != nil {
+		t.Skipf("NO CAPTURES in %s: the engine is not tried on real payloads (GMAPS_CAPTURES names another folder)", dir)
+	}
+	_, base := simulate(t, simulator.Config{CapturesDir: dir})
+	var drift gmaps.Drift
+	e := engineFor(t, base, func(c *web.Config) { c.Drift = &drift })
+	pages := collect(t, e, gmaps.Query{Keyword: "coffee"}, "")
+	if got := len(keys(pages)); got != 20 {
+		t.Errorf("got %d places, want 20", got)
+	}
+	if got := e.Stats(); got.Details != 0 || got.Retries != 0 {
+		t.Errorf("stats %+v: a full listing was doubted or completed", got)
+	}
+	if got := drift.Counts(); len(got) != 0 {
+		t.Errorf("drift %v, want none", got)
+	}
 }
