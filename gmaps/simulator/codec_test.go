@@ -20,6 +20,9 @@ func TestDetailDecodesToThePlaceItWasMadeFrom(t *testing.T) {
 		if err != nil {
 			t.Fatalf("place %d: %v\n%s", i, err, e.b)
 		}
+		if len(drift.Counts()) != 0 {
+			t.Fatalf("place %d: drift %v", i, drift.Counts())
+		}
 		if diff := cmp.Diff(SyntheticPlace(42, i), got); diff != "" {
 			t.Fatalf("place %d: decoded place differs (-want +got):\n%s", i, diff)
 		}

@@ -13,6 +13,7 @@
 //	syntheticall           the default set with no bound on a query's places; syntheticall:NAME likewise
 //	synthetic 17/100       shard 17 of 100 (counted from 1), with no bound: the shards of a set are disjoint and complete
 //
+// Texts do not depend on hl: names and addresses are in the place's own script, what Google says of it is in English.
 // The words may stand in any order and case, and "in", "near", "the" are ignored. The set's name may stand anywhere in the keyword.
 //
 // A search returns the places inside the viewport's circle, nearest to its centre first; a viewport of the whole

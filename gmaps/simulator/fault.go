@@ -29,11 +29,23 @@ const (
 	FaultNoSession Fault = "no-session" // the answer of a request without NID, whatever it sent
 )
 
-// The exit is where a degraded answer's places are: Ashburn, Virginia, home of many datacentres.
+// A degraded answer's places lie around the exit. There are two, New York and Bangkok, and the farther one from the viewport is taken,
+// thousands of kilometres away, so that such an answer can be told from a true one.
 const (
-	exitLat = 39.044
-	exitLng = -77.488
+	exitRadiusMeters = 100_000
+	// degradableMeters is the largest viewport whose degraded answer can still be recognised.
+	degradableMeters = 500_000
 )
+
+func exitFrom(a area) area {
+	newYork := area{lat: 40.731, lng: -73.994, radiusMeters: exitRadiusMeters}
+	bangkok := area{lat: 13.756, lng: 100.502, radiusMeters: exitRadiusMeters}
+	from := sphere(a.lat, a.lng)
+	if distance2(from, sphere(newYork.lat, newYork.lng)) > distance2(from, sphere(bangkok.lat, bangkok.lng)) {
+		return newYork
+	}
+	return bangkok
+}
 
 // chooseFault asks the script, then the rates. Session and HTML pages fail by script only.
 func (s *Simulator) chooseFault(r *http.Request, kind requestKind, chance *random) Fault {
@@ -49,8 +61,8 @@ func (s *Simulator) chooseFault(r *http.Request, kind requestKind, chance *rando
 	case p < s.config.BlockRate:
 		faults := [3]Fault{FaultRate, FaultCaptcha, FaultDegraded}
 		f := faults[chance.below(3)]
-		if f == FaultDegraded && (kind != kindSearch || !s.hasViewport(r)) {
-			return FaultRate // nobody could tell that such an answer is degraded
+		if f == FaultDegraded && (kind != kindSearch || !s.degradable(r)) {
+			return FaultRate
 		}
 		return f
 	case p < s.config.BlockRate+s.config.ErrorRate:
@@ -60,14 +72,21 @@ func (s *Simulator) chooseFault(r *http.Request, kind requestKind, chance *rando
 	}
 }
 
-func (s *Simulator) hasViewport(r *http.Request) bool {
-	req, err := readSearch(r.URL.Query().Get("pb"))
-	if err != nil || req.area.world() {
+// degradable says that a client can tell the degraded answer to r from the true one: there is a viewport to ignore,
+// and the page is not empty, which would look like the end of the results.
+func (s *Simulator) degradable(r *http.Request) bool {
+	values := r.URL.Query()
+	req, err := readSearch(values.Get("pb"))
+	if err != nil || req.area.world() || req.area.radiusMeters > degradableMeters {
 		return false
 	}
-	near := req.area
-	near.radiusMeters = max(near.radiusMeters, 100_000) + cityRadiusMeters
-	return !near.contains(exitLat, exitLng)
+	return len(s.degradedResults(values.Get("q"), req.area)) > req.offset
+}
+
+// degradedResults are places near the exit, of any category.
+func (s *Simulator) degradedResults(keyword string, a area) []uint32 {
+	q, _ := s.world.parse(keyword)
+	return s.results(question{set: q.set, all: q.all, category: -1, city: -1}, exitFrom(a))
 }
 
 type faultKey struct{}

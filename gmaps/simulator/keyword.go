@@ -38,22 +38,17 @@ func (w *world) parse(keyword string) (q question, synthetic bool) {
 	}
 	text := " " + strings.Join(words, " ") + " "
 	for i := range w.categories {
-		name := " " + strings.ToLower(w.categories[i].name)
-		if at := strings.Index(text, name); at >= 0 { // plurals match too
-			q.category = i
-			end := at + len(name)
-			for text[end] != ' ' {
-				end++
+		name := strings.ToLower(w.categories[i].name)
+		for _, form := range []string{name, name + "s", strings.TrimSuffix(name, "y") + "ies"} {
+			if rest, ok := cutWords(text, form); ok && q.category < 0 {
+				q.category, text = i, rest
 			}
-			text = text[:at] + text[end:]
-			break
 		}
 	}
 	for i := range w.cities {
 		for _, name := range []string{w.cities[i].englishWord, strings.ToLower(w.cities[i].name)} {
-			if at := strings.Index(text, " "+name+" "); at >= 0 && q.city < 0 {
-				q.city = i
-				text = text[:at] + text[at+1+len(name):]
+			if rest, ok := cutWords(text, name); ok && q.city < 0 {
+				q.city, text = i, rest
 			}
 		}
 	}
@@ -67,6 +62,12 @@ func (w *world) parse(keyword string) (q question, synthetic bool) {
 		}
 	}
 	return q, synthetic
+}
+
+// cutWords takes whole words out of a text, in which every word has a space on both sides.
+func cutWords(text, words string) (rest string, found bool) {
+	before, after, found := strings.Cut(text, " "+words+" ")
+	return before + " " + after, found
 }
 
 // parseShard reads "17/100".

@@ -27,11 +27,12 @@ func (s *Simulator) serveSearch(w http.ResponseWriter, r *http.Request) {
 		s.serveCapturedSearch(w, r, keyword, req)
 		return
 	}
+	var ids []uint32
 	if fault == FaultDegraded {
-		q.city, q.nothing = -1, false
-		req.area = area{lat: exitLat, lng: exitLng, radiusMeters: earthDiameterMeters}
+		ids = s.degradedResults(keyword, req.area)
+	} else {
+		ids = s.results(q, req.area)
 	}
-	ids := s.results(q, req.area)
 	if fault == FaultLimited {
 		ids = ids[:min(len(ids), pageSize)]
 	}

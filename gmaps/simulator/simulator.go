@@ -151,7 +151,7 @@ func (s *Simulator) guard(kind requestKind, next http.HandlerFunc) http.Handler 
 		if fault == FaultNone && s.config.Consent && !hasConsent(r) {
 			fault = FaultConsent
 		}
-		s.log.Debug("request answered", "kind", kind.String(), "fault", string(fault), "url", r.URL.String())
+		s.log.Debug("request answered", "kind", kind.String(), "fault", string(fault), "path", r.URL.Path)
 		if fault != FaultNone {
 			s.counters.fault(fault)
 		}

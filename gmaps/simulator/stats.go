@@ -48,7 +48,7 @@ type Stats struct {
 	Faults map[Fault]int64 `json:"faults"`
 	// Places counts search entries and details sent, doubles too.
 	Places int64 `json:"places"`
-	// Bytes counts JSON bodies as sent, compressed if they were.
+	// Bytes counts the bodies of answers as sent, compressed if they were.
 	Bytes int64 `json:"bytes"`
 }
 

@@ -12,6 +12,14 @@ func SyntheticPlace(seed uint64, i uint32) gmaps.Place {
 	return newWorld(seed, maxSynthetic).detail(ref{index: i}).Place
 }
 
+// SyntheticListing is the same place as its search entry tells it: no histogram, popular times, images, owner, reviews and offers.
+// Its plus code is the global one, computed from the position.
+func SyntheticListing(seed uint64, i uint32) gmaps.Place {
+	p := newWorld(seed, maxSynthetic).listing(ref{index: i}).Place
+	p.PlusCode = p.GlobalPlusCode
+	return p
+}
+
 // SyntheticReviews are all reviews of that place in the given order, as the reviews endpoint serves them page by page.
 // The endpoint carries no time of an edit and, of an owner's reply, only text and time.
 func SyntheticReviews(seed uint64, i uint32, order gmaps.ReviewOrder) []gmaps.Review {

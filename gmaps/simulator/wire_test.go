@@ -305,6 +305,36 @@ func TestRatesAreKept(t *testing.T) {
 	}
 }
 
+func TestDegradedAnswersAreNeverEmptyNorWithoutViewport(t *testing.T) {
+	t.Parallel()
+	s := newSimulator(t, Config{BlockRate: 1, Synthetic: 2_000})
+	newYork := &gmaps.Viewport{Center: gmaps.Point{Lat: 40.731, Lng: -73.994}, RadiusMeters: 5_000}
+	degraded := 0
+	for i := range 300 {
+		q := gmaps.Query{Keyword: "synthetic"}
+		if i%2 == 0 {
+			q.Viewport = newYork
+		}
+		rec := get(t, s, gmaps.SearchURL("", q, i%6*20), nid)
+		if rec.Code != http.StatusOK {
+			continue
+		}
+		degraded++
+		page, err := gmaps.DecodeSearch(rec.Body.Bytes(), nil)
+		if err != nil || len(page.Places) == 0 || q.Viewport == nil {
+			t.Fatalf("request %d, viewport %v: %d places, %v", i, q.Viewport, len(page.Places), err)
+		}
+		for j := range page.Places {
+			if at := page.Places[j].Location; at != nil && meters(*at, newYork.Center) < 5e6 {
+				t.Fatalf("a degraded answer holds a place %v m away", meters(*at, newYork.Center))
+			}
+		}
+	}
+	if degraded == 0 {
+		t.Error("no answer was degraded")
+	}
+}
+
 func TestLatencyDelaysAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

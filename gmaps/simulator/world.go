@@ -3,7 +3,6 @@ package simulator
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -120,15 +119,6 @@ func placeID(high, low uint64) string {
 	b = binary.LittleEndian.AppendUint64(append(b, 0x0a, 0x12, 0x09), high)
 	b = binary.LittleEndian.AppendUint64(append(b, 0x11), low)
 	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-// dataIDOf inverts placeID.
-func dataIDOf(placeID string) (string, bool) {
-	b, err := base64.RawURLEncoding.DecodeString(placeID)
-	if err != nil || len(b) != 20 {
-		return "", false
-	}
-	return fmt.Sprintf("0x%x:0x%x", binary.LittleEndian.Uint64(b[3:]), binary.LittleEndian.Uint64(b[12:])), true
 }
 
 // spot is where a place is and what it is: all that a search has to know.
