@@ -29,14 +29,10 @@ func (t inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 
 	select {
 	case <-w.ready:
-	case <-ctx.Done():
-		// The handler may have ended in the same moment, which ends ctx too.
-		select {
-		case <-w.ready:
-		default:
-			_ = body.CloseWithError(context.Cause(ctx))
-			return nil, context.Cause(ctx)
-		}
+	case <-req.Context().Done():
+		cause := context.Cause(req.Context())
+		_ = body.CloseWithError(cause)
+		return nil, cause
 	}
 	if w.failed != nil {
 		return nil, w.failed
@@ -60,6 +56,9 @@ func (t inProcess) serve(ctx context.Context, cancel context.CancelCauseFunc, w 
 	defer func() {
 		if v := recover(); v != nil {
 			w.fail(fmt.Errorf("handler panicked: %v\n%s", v, debug.Stack()))
+		}
+		if ctx.Err() != nil {
+			w.fail(context.Cause(ctx)) // what the handler has not said by now would be no answer of its own
 		}
 		unlink()
 		w.finish()
