@@ -1,0 +1,83 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"gmaps-scraper/gmaps"
+	"gmaps-scraper/job"
+)
+
+const (
+	blockedRetry  = 30 * time.Second // when Google named no time
+	failedRetry   = 2 * time.Second  // doubled with each attempt
+	longestRetry  = 2 * time.Minute
+	maxErrorBytes = 1000
+)
+
+// fetch runs the search of one task from its cursor. It ends with the task's last page, with an error as its last step, or with ctx:
+// then the task is left as it stands.
+func (l *lease) fetch(ctx context.Context, t job.Task) {
+	err := l.search(ctx, t)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	l.log.Warn("task failed", "task", t.ID, "attempt", t.Attempts, "err", err)
+	step := job.TaskStep{TaskID: t.ID, Error: errorText(err), RetryAfter: job.Duration(retryAfter(err, t.Attempts))}
+	_ = l.box.put(ctx, page{Step: step}) // its only error is ctx's
+}
+
+func (l *lease) search(ctx context.Context, t job.Task) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.w.sums.add(func(s *Summary) { s.Panics++ })
+			l.log.Error("engine panicked", "task", t.ID, "panic", v, "stack", string(debug.Stack()))
+			err = fmt.Errorf("engine panicked: %v", v)
+		}
+	}()
+	for p, err := range l.w.config.Engine.Search(ctx, t.Query, t.Cursor) {
+		if err != nil {
+			return err
+		}
+		last := p.Cursor == ""
+		step := job.TaskStep{TaskID: t.ID, Cursor: p.Cursor, Done: last, Saturated: last && p.Saturated}
+		if err := l.box.put(ctx, page{Places: found(t.ID, p.Places, l.wanted), Step: step}); err != nil || last {
+			return err
+		}
+	}
+	return errors.New("engine ended the search before its last page")
+}
+
+// wanted says whether a place belongs to the job. One without a position is not known to lie outside.
+func (l *lease) wanted(p *gmaps.Place) bool {
+	a := l.lease.Spec.Area
+	if !a.Strict || p.Location == nil || a.Contains(*p.Location) {
+		return true
+	}
+	l.w.sums.add(func(s *Summary) { s.Outside++ })
+	return false
+}
+
+// retryAfter is when the next attempt makes sense.
+func retryAfter(err error, attempts int) time.Duration {
+	if blocked, ok := errors.AsType[*gmaps.BlockedError](err); ok {
+		if blocked.RetryAfter > 0 {
+			return blocked.RetryAfter
+		}
+		return blockedRetry
+	}
+	return min(failedRetry<<min(max(attempts-1, 0), 10), longestRetry)
+}
+
+// errorText is an error as a task's row shows it.
+func errorText(err error) string {
+	text := err.Error()
+	if blocked, ok := errors.AsType[*gmaps.BlockedError](err); ok {
+		text = fmt.Sprintf("blocked (%s): %s", blocked.Kind, text)
+	}
+	return strings.ToValidUTF8(text[:min(len(text), maxErrorBytes)], "")
+}
