@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,51 +72,85 @@ type engineComparison struct {
 	ours, baseline float64 // places/s of the last round
 }
 
+// compareEngine takes turns after every few queries, so that what else the machine does meets both alike.
 func compareEngine(ctx context.Context, rounds int, base string, queries []gmaps.Query, parallel int) (engineComparison, error) {
 	var c engineComparison
-	rec := &recorder{next: &http.Transport{MaxIdleConnsPerHost: parallel, DisableCompression: true}}
-	defer rec.next.CloseIdleConnections()
-	recorded, err := web.New(web.Config{BaseURL: base, DetailConcurrency: engineDetails, Transport: rec})
-	if err != nil {
-		return c, err
+	var turns []turn
+	for few := range slices.Chunk(queries, engineSearches) {
+		t, err := record(ctx, base, few)
+		if err != nil {
+			return c, err
+		}
+		turns = append(turns, t)
+		c.places, c.bytes, c.requests = c.places+t.places, c.bytes+t.bytes, c.requests+len(t.requests)
 	}
-	if err := searchAll(ctx, recorded, queries); err != nil {
-		return c, err
-	}
-	c.places, c.bytes, c.requests = recorded.Stats().Places, recorded.Stats().Bytes, len(rec.requests)
-
 	for range rounds {
-		e, err := web.New(web.Config{BaseURL: base, DetailConcurrency: engineDetails})
-		if err != nil {
-			return c, err
-		}
-		runtime.GC() // neither side pays for the other's garbage
-		begin := time.Now()
-		err = searchAll(ctx, e, queries)
-		ours := time.Since(begin)
-		e.Close()
-		if err != nil {
-			return c, err
-		}
-		if got := e.Stats().Places; got != c.places {
-			return c, fmt.Errorf("found %d places, then %d", c.places, got)
-		}
-
 		runtime.GC()
-		begin = time.Now()
-		bytes, err := fetchAll(ctx, rec.requests, parallel)
-		baseline := time.Since(begin)
-		if err != nil {
-			return c, err
-		}
-		// Cookies are random texts, and so the pages that set them compress a little differently.
-		if diff := bytes - c.bytes; diff > c.bytes/100 || -diff > c.bytes/100 {
-			return c, fmt.Errorf("the baseline got %d bytes, the engine %d: not the same work", bytes, c.bytes)
+		var ours, baseline time.Duration
+		for _, t := range turns {
+			a, err := t.search(ctx, base)
+			if err != nil {
+				return c, err
+			}
+			b, err := t.fetch(ctx, parallel)
+			if err != nil {
+				return c, err
+			}
+			ours, baseline = ours+a, baseline+b
 		}
 		c.samples = append(c.samples, baseline.Seconds()/ours.Seconds())
 		c.ours, c.baseline = float64(c.places)/ours.Seconds(), float64(c.places)/baseline.Seconds()
 	}
 	return c, nil
+}
+
+// turn is a few queries and what the engine asked for them.
+type turn struct {
+	queries       []gmaps.Query
+	requests      []*http.Request
+	places, bytes int64
+}
+
+func record(ctx context.Context, base string, queries []gmaps.Query) (turn, error) {
+	rec := &recorder{next: &http.Transport{DisableCompression: true}}
+	defer rec.next.CloseIdleConnections()
+	e, err := web.New(web.Config{BaseURL: base, DetailConcurrency: engineDetails, Transport: rec})
+	if err != nil {
+		return turn{}, err
+	}
+	err = searchAll(ctx, e, queries)
+	return turn{queries: queries, requests: rec.requests, places: e.Stats().Places, bytes: e.Stats().Bytes}, err
+}
+
+func (t turn) search(ctx context.Context, base string) (time.Duration, error) {
+	e, err := web.New(web.Config{BaseURL: base, DetailConcurrency: engineDetails})
+	if err != nil {
+		return 0, err
+	}
+	defer e.Close()
+	begin := time.Now()
+	if err := searchAll(ctx, e, t.queries); err != nil {
+		return 0, err
+	}
+	took := time.Since(begin)
+	if got := e.Stats().Places; got != t.places {
+		return 0, fmt.Errorf("found %d places, then %d", t.places, got)
+	}
+	return took, nil
+}
+
+func (t turn) fetch(ctx context.Context, parallel int) (time.Duration, error) {
+	begin := time.Now()
+	bytes, err := fetchAll(ctx, t.requests, parallel)
+	took := time.Since(begin)
+	if err != nil {
+		return 0, err
+	}
+	// Cookies are random texts, and so the pages that set them compress a little differently.
+	if diff := bytes - t.bytes; diff > t.bytes/100 || -diff > t.bytes/100 {
+		return 0, fmt.Errorf("the baseline got %d bytes, the engine %d: not the same work", bytes, t.bytes)
+	}
+	return took, nil
 }
 
 func searchAll(ctx context.Context, e *web.Engine, queries []gmaps.Query) error {
