@@ -1,0 +1,101 @@
+// Package test holds what runs the real program: end to end, under faults, and the rules of the tree.
+package test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "gmaps-scraper"
+
+// mayImport lists, for each package of ours, the packages of ours that it may import. A package that is not listed is an error:
+// it was added without a thought about who may use what. Tests are free.
+var mayImport = map[string][]string{
+	".":                   {"api", "export", "gmaps", "gmaps/simulator", "gmaps/web", "job", "manager", "spawner", "store", "store/sqlite", "wakeup", "worker"},
+	"gmaps":               {},
+	"gmaps/web":           {"gmaps"},
+	"gmaps/simulator":     {"gmaps"},
+	"job":                 {"gmaps"},
+	"api":                 {"job", "gmaps"},
+	"store":               {"job", "gmaps"},
+	"store/sqlite":        {"store", "job", "gmaps"},
+	"store/storetest":     {"store", "job", "gmaps"},
+	"wakeup":              {},
+	"spawner":             {},
+	"spawner/spawnertest": {"spawner"},
+	"export":              {"gmaps"},
+	"manager":             {"api", "job", "gmaps", "store", "wakeup", "spawner", "export", "manager/web"},
+	"manager/web":         {"api", "job", "gmaps"},
+	"worker":              {"api", "job", "gmaps"},
+	"test":                {},
+	"test/bench":          {"api", "export", "gmaps", "gmaps/simulator", "gmaps/web", "job", "manager", "store", "store/sqlite", "wakeup", "worker"},
+	"test/demo":           {"api", "job", "gmaps"},
+}
+
+// stdlibOnly may import nothing from outside the standard library.
+var stdlibOnly = []string{"gmaps", "gmaps/simulator", "wakeup"}
+
+// TestImportRules reads the files themselves: a test that asks the go command answers from its cache.
+func TestImportRules(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "out") && path != root {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		checkFile(t, path, filepath.ToSlash(rel))
+		seen[filepath.ToSlash(rel)] = true
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) < 10 {
+		t.Fatalf("only %d packages were found under %s", len(seen), root)
+	}
+}
+
+func checkFile(t *testing.T, path, pkg string) {
+	t.Helper()
+	allowed, known := mayImport[pkg]
+	if !known {
+		t.Errorf("package %s has no import rule", pkg)
+		return
+	}
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range f.Imports {
+		name, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, isOurs := strings.CutPrefix(name, module+"/")
+		switch {
+		case isOurs && !slices.Contains(allowed, ours):
+			t.Errorf("%s: package %s may not import %s", path, pkg, ours)
+		case !isOurs && slices.Contains(stdlibOnly, pkg) && strings.Contains(strings.Split(name, "/")[0], "."):
+			t.Errorf("%s: package %s may import the standard library only, not %s", path, pkg, name)
+		}
+	}
+}
