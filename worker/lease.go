@@ -117,7 +117,7 @@ func (l *lease) beat(ctx context.Context) {
 		case err == nil:
 			l.w.link.answered(time.Now())
 			l.obey(answer.Order)
-		case api.IsStale(err) || api.IsGone(err):
+		case notOurs(err):
 			l.end(errStale)
 			return
 		default:
@@ -126,6 +126,10 @@ func (l *lease) beat(ctx context.Context) {
 		}
 	}
 }
+
+// notOurs says that nothing can be written under the lease any more: it or its spawn has ended, or the Manager no longer knows this
+// worker, which then is told so when it asks for the next.
+func notOurs(err error) bool { return api.IsStale(err) || api.IsGone(err) || api.IsUnauthorized(err) }
 
 func (l *lease) obey(o job.Order) {
 	switch o {
@@ -197,11 +201,9 @@ func (l *lease) submit(ctx context.Context, b job.Batch) error {
 		return l.ended()
 	case ctx.Err() != nil || errors.Is(err, errGaveUp) || l.ended() != nil:
 		return err
-	case api.IsStale(err) || api.IsGone(err):
+	case notOurs(err):
 		l.end(errStale)
 		return errStale
-	case api.IsUnauthorized(err):
-		return fmt.Errorf("submit: %w", err)
 	case api.IsTooLarge(err) && len(b.Places) > 0:
 		return l.submitParts(ctx, b)
 	default:
@@ -292,7 +294,7 @@ func (l *lease) handBack(ctx context.Context) error {
 	case err == nil:
 		l.w.sums.add(func(s *Summary) { s.HandedBack += len(rest) })
 		l.log.Info("tasks handed back", "tasks", len(rest))
-	case api.IsStale(err) || api.IsGone(err):
+	case notOurs(err):
 		return errStale
 	case ctx.Err() != nil || l.ended() != nil:
 		return err
