@@ -1,0 +1,155 @@
+package manager
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// Bounds of request bodies in bytes, before compression. That of a submit is api.MaxSubmitBytes.
+const (
+	smallBody  = 1 << 20
+	createBody = 32 << 20
+)
+
+// How long a handler may take, its store calls included. Streams have no such bound: each of their steps has.
+const (
+	handlerTime = 30 * time.Second
+	pollTime    = maxWait + 15*time.Second
+	bodyTime    = time.Minute
+	// answerTime is how long a client may take to read an answer. Streams extend it while data flows.
+	answerTime = 2 * time.Minute
+)
+
+// Keys of an operation's metadata.
+const (
+	metaTime = "time" // time.Duration; without it the operation is a stream
+	metaBody = "body" // int64, the bound of its body
+)
+
+// readBody reads an operation's body, gzip or plain, within its bounds of size and time. A bomb ends at the bound of what it unpacks to.
+func readBody(a huma.API) func(huma.Context, func(huma.Context)) {
+	return func(c huma.Context, next func(huma.Context)) {
+		op := c.Operation()
+		limit, ok := op.Metadata[metaBody].(int64)
+		if op.RequestBody == nil || !ok {
+			next(c)
+			return
+		}
+		r, w := humago.Unwrap(c)
+		if r.ContentLength > limit {
+			w.Header().Set("Connection", "close") // or the server would read on to keep the connection
+			refuse(a, c, &http.MaxBytesError{Limit: limit})
+			return
+		}
+		_ = c.SetReadDeadline(time.Now().Add(bodyTime))
+		body, err := unpack(http.MaxBytesReader(w, r.Body, limit), r.Header.Get("Content-Encoding"), limit)
+		if err != nil {
+			refuse(a, c, err)
+			return
+		}
+		// A deadline that passes while the handler runs would look as if the client had gone.
+		_ = c.SetReadDeadline(time.Time{})
+		next(bodyContext{c, bytes.NewReader(body)})
+	}
+}
+
+// plainContext lets bodyContext embed an interface that has a method of the same name.
+type plainContext huma.Context
+
+// bodyContext is a Context whose body has been read.
+type bodyContext struct {
+	plainContext
+	body io.Reader
+}
+
+// BodyReader returns the body that was read.
+func (c bodyContext) BodyReader() io.Reader { return c.body }
+
+// Unwrap is for adapters, which look for their own context.
+func (c bodyContext) Unwrap() huma.Context { return c.plainContext }
+
+func unpack(body io.Reader, encoding string, limit int64) ([]byte, error) {
+	switch encoding {
+	case "", "identity":
+	case "gzip":
+		z, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, fmt.Errorf("unpack: %w", err)
+		}
+		body = z
+	default:
+		return nil, newFault(http.StatusUnsupportedMediaType, "", "content encodings other than gzip are not understood")
+	}
+	b, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	if int64(len(b)) > limit {
+		return nil, &http.MaxBytesError{Limit: limit}
+	}
+	return b, nil
+}
+
+// refuse answers a body that could not be read.
+func refuse(a huma.API, c huma.Context, err error) {
+	var (
+		own   *fault
+		large *http.MaxBytesError
+		slow  net.Error
+	)
+	switch {
+	case errors.As(err, &own), errors.As(err, &large):
+		f := problem(err)
+		_ = huma.WriteErr(a, c, f.Status, f.Detail)
+	case errors.As(err, &slow) && slow.Timeout():
+		_ = huma.WriteErr(a, c, http.StatusRequestTimeout, "the request body came too slowly")
+	default:
+		_ = huma.WriteErr(a, c, http.StatusBadRequest, "the request body cannot be read to its end")
+	}
+}
+
+// limitTime gives an operation its time.
+func limitTime(c huma.Context, next func(huma.Context)) {
+	d, ok := c.Operation().Metadata[metaTime].(time.Duration)
+	if !ok {
+		next(c)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), d)
+	defer cancel()
+	next(huma.WithContext(c, ctx))
+}
+
+// steadyWriter gives every write its own deadline: a stream may last for hours, but not a client that does not read.
+type steadyWriter struct {
+	w       io.Writer
+	control *http.ResponseController
+}
+
+func newSteadyWriter(w http.ResponseWriter) *steadyWriter {
+	return &steadyWriter{w, http.NewResponseController(w)}
+}
+
+const writeTime = 30 * time.Second
+
+// Write writes within writeTime.
+func (s *steadyWriter) Write(p []byte) (int, error) {
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTime))
+	return s.w.Write(p)
+}
+
+// Flush sends what is buffered.
+func (s *steadyWriter) Flush() error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTime))
+	return s.control.Flush()
+}
