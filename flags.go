@@ -1,0 +1,563 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gmaps-scraper/api"
+	"gmaps-scraper/export"
+	"gmaps-scraper/gmaps"
+	"gmaps-scraper/job"
+)
+
+// mode is what this process is to be.
+type mode string
+
+const (
+	modeOneShot    mode = "one shot"
+	modeManager    mode = "manager"
+	modeWorker     mode = "worker"
+	modeSimulator  mode = "simulator"
+	modeDoctor     mode = "doctor"
+	modeVersion    mode = "version"
+	modeHelp       mode = "help"
+	modeCompletion mode = "completion"
+	modeOpenAPI    mode = "openapi"
+)
+
+// config is every flag. The zero value of a field is not its default: see newFlags.
+type config struct {
+	mode mode
+
+	manager, worker, simulator, doctor, version, openapi bool
+	completion                                           string
+
+	input, results, format, csvColumns string
+	json, resume                       bool
+	concurrency                        int
+	exitOnInactivity                   time.Duration
+
+	lang, country, geo, bbox, detail, reviewOrder, engine string
+	radiusMeters, cellKilometers                          float64
+	zoom, depth, maxReviews, maxResults, priority         int
+	maxAttempts                                           int
+	strict, extraReviews                                  bool
+	maxTime                                               time.Duration
+
+	mapsURL, proxies, quarantineDir string
+	ratePerSecond                   float64
+	inFlight, retries               int
+	timeout                         time.Duration
+
+	addr, dataDir        string
+	dsn, rabbitmqURL     string
+	redisAddr            string
+	apiKey               string
+	noAuth, openMetrics  bool
+	leaseTTL             time.Duration
+	managerURL, spoolDir string
+	logLevel, logFormat  string
+
+	spawner, spawnerImage, spawnerNetwork, spawnerManagerURL string
+	spawnerConcurrency, spawnerMaxWorkers                    int
+	spawnerAutoRemove                                        bool
+	lambdaFunction, lambdaRegion, lambdaInvocation           string
+	lambdaMaxConc                                            int
+
+	captures             string
+	synthetic            int
+	seed                 uint64
+	latency              time.Duration
+	errorRate, blockRate float64
+	consent              bool
+
+	// set holds the names of the flags that the command line or the environment gave.
+	set map[string]bool
+	fs  *flag.FlagSet
+}
+
+// usageError is a mistake in the command line or environment: exit 2. Its text names the flag.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// flagGroups is the order of -help: a title and the flags under it. Every flag stands in exactly one group.
+var flagGroups = []struct {
+	title string
+	flags []string
+}{
+	{"What to run (none of them: one shot, from -input to -results)", []string{"manager", "worker", "simulator", "doctor", "version", "completion"}},
+	{"One shot", []string{"input", "results", "format", "json", "csv-columns", "c", "resume", "exit-on-inactivity"}},
+	{"What to search", []string{"lang", "country", "geo", "radius", "zoom", "grid-bbox", "grid-cell", "strict", "depth", "detail", "extra-reviews", "max-reviews", "reviews-order", "max-results", "max-time", "max-attempts", "priority", "engine"}},
+	{"How to fetch (handed on to spawned workers)", []string{"maps-url", "proxies", "rate", "in-flight", "timeout", "retries", "quarantine-dir"}},
+	{"Manager", []string{"addr", "data-dir", "dsn", "rabbitmq-url", "redis-addr", "api-key", "no-auth", "open-metrics", "lease-ttl"}},
+	{"Spawner", []string{"spawner", "spawner-concurrency", "spawner-max-workers", "spawner-auto-remove", "spawner-manager-url", "spawner-image", "spawner-network", "spawner-lambda-function", "spawner-lambda-region", "spawner-lambda-invocation", "spawner-lambda-max-conc"}},
+	{"Worker", []string{"manager-url", "spool-dir"}},
+	{"Simulator", []string{"captures", "synthetic", "seed", "latency", "error-rate", "block-rate", "consent"}},
+	{"Logging", []string{"log-level", "log-format"}},
+}
+
+// envOf is the environment variable of a flag: flag > GMAPS_* > default.
+func envOf(name string) string {
+	if name == "c" {
+		return "GMAPS_CONCURRENCY"
+	}
+	return "GMAPS_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+func newFlags(c *config) *flag.FlagSet {
+	fs := flag.NewFlagSet("gmaps-scraper", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+
+	fs.BoolVar(&c.manager, "manager", false, "run the Manager: API, dashboard, reconciler")
+	fs.BoolVar(&c.worker, "worker", false, "run a worker for the Manager at -manager-url")
+	fs.BoolVar(&c.simulator, "simulator", false, "run a Google Maps stand-in on -addr, for demos and tests")
+	fs.BoolVar(&c.doctor, "doctor", false, "check everything the other flags name and print the mend of each failure")
+	fs.BoolVar(&c.version, "version", false, "print the version")
+	fs.StringVar(&c.completion, "completion", "", "print completion for `shell`: bash, zsh or fish")
+	fs.BoolVar(&c.openapi, "openapi", false, "print the API's OpenAPI 3.1 description")
+
+	fs.StringVar(&c.input, "input", "", "`file` of queries or Google Maps URLs, one a line ('query #!#id' carries an id); - is stdin")
+	fs.StringVar(&c.results, "results", "-", "`file` for the rows; - is stdout")
+	fs.StringVar(&c.format, "format", "", "`format` of the rows: "+strings.Join(export.Formats(), ", ")+"; default: by the file's name, else csv")
+	fs.BoolVar(&c.json, "json", false, "short for -format json")
+	fs.StringVar(&c.csvColumns, "csv-columns", "", "`columns`, comma-separated; 'compat' gives the order of google-maps-scraper; default: all")
+	fs.IntVar(&c.concurrency, "c", 4, "tasks at a `time`: of the one shot, or of a worker")
+	fs.BoolVar(&c.resume, "resume", false, "go on where an interrupted run for the same -results stopped")
+	fs.DurationVar(&c.exitOnInactivity, "exit-on-inactivity", 0, "stop when nothing new came for this `long`; 0: never")
+
+	fs.StringVar(&c.lang, "lang", "en", "`language` of the answers, such as en or pt-BR")
+	fs.StringVar(&c.country, "country", "", "two-letter `country` for Google (gl)")
+	fs.StringVar(&c.geo, "geo", "", "`lat,lng` to search around")
+	fs.Float64Var(&c.radiusMeters, "radius", 0, "`metres` around -geo; 0: what -zoom shows")
+	fs.IntVar(&c.zoom, "zoom", 0, "map zoom 1 to 21 around -geo, or the cell size of -grid-bbox; default 14")
+	fs.StringVar(&c.bbox, "grid-bbox", "", "`minLat,minLng,maxLat,maxLng` to cut into a grid")
+	fs.Float64Var(&c.cellKilometers, "grid-cell", 0, "edge of a grid cell in `km`; 0: what -zoom shows")
+	fs.BoolVar(&c.strict, "strict", false, "drop places outside the area")
+	fs.IntVar(&c.depth, "depth", 0, "result `pages` of 20 places a search; 0: until two pages bring nothing new")
+	fs.StringVar(&c.detail, "detail", "auto", "fetch each place's own page: auto (when its listing lacks fields), always, never")
+	fs.BoolVar(&c.extraReviews, "extra-reviews", false, "fetch reviews beyond the first eight")
+	fs.IntVar(&c.maxReviews, "max-reviews", 0, "reviews a place with -extra-reviews; 0: all")
+	fs.StringVar(&c.reviewOrder, "reviews-order", "relevant", "`order` of reviews: relevant, newest, highest, lowest")
+	fs.IntVar(&c.maxResults, "max-results", 0, "stop after so many places; 0: all")
+	fs.DurationVar(&c.maxTime, "max-time", 0, "stop after this `long` with what there is; 0: never")
+	fs.IntVar(&c.maxAttempts, "max-attempts", 3, "`tries` of one search before it counts as failed")
+	fs.IntVar(&c.priority, "priority", 0, "0 (last) to 10 (first)")
+	fs.StringVar(&c.engine, "engine", "http", "how to fetch: http")
+
+	fs.StringVar(&c.mapsURL, "maps-url", "https://www.google.com", "`URL` of Google Maps, or of a simulator")
+	fs.StringVar(&c.proxies, "proxies", "", "comma-separated proxy `URLs` (http, https, socks5, socks5h; user:password@ allowed), or @file with one a line")
+	fs.Float64Var(&c.ratePerSecond, "rate", 0, "requests a second through one exit; 0: a polite default, unlimited on loopback")
+	fs.IntVar(&c.inFlight, "in-flight", 0, "requests at once through one exit; 0: a polite default")
+	fs.DurationVar(&c.timeout, "timeout", 30*time.Second, "`limit` of one request")
+	fs.IntVar(&c.retries, "retries", 4, "`tries` of one request elsewhere after a block or an error")
+	fs.StringVar(&c.quarantineDir, "quarantine-dir", "", "`folder` that keeps payloads nobody could decode; default: quarantine in the data folder")
+
+	fs.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`host:port` to listen on")
+	fs.StringVar(&c.dataDir, "data-dir", "", "`folder` of the embedded database, logs of workers, quarantine; default: "+defaultDataDirText())
+	fs.StringVar(&c.dsn, "dsn", "", "PostgreSQL `DSN`; default: an embedded database in -data-dir")
+	fs.StringVar(&c.rabbitmqURL, "rabbitmq-url", "", "`amqp[s]://…` that wakes workers; default: in-process")
+	fs.StringVar(&c.redisAddr, "redis-addr", "", "Redis `host:port`; default: in-process")
+	fs.StringVar(&c.apiKey, "api-key", "", "`key` that the API asks for; default: one is made at the first start and printed once (better in "+envOf("api-key")+")")
+	fs.BoolVar(&c.noAuth, "no-auth", false, "let anybody who reaches -addr in, without a key")
+	fs.BoolVar(&c.openMetrics, "open-metrics", false, "serve /metrics without a key")
+	fs.DurationVar(&c.leaseTTL, "lease-ttl", 30*time.Second, "how `long` a worker may be silent before its tasks go to another")
+	fs.StringVar(&c.managerURL, "manager-url", "http://127.0.0.1:8080", "`URL` of the Manager that a worker serves")
+	fs.StringVar(&c.spoolDir, "spool-dir", "", "`folder` where a worker keeps results while the Manager is away; default: a temporary one")
+	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
+
+	fs.StringVar(&c.spawner, "spawner", "none", "`type`: none, process, docker, swarm, lambda")
+	fs.StringVar(&c.spawnerImage, "spawner-image", "gmaps-scraper:latest", "Docker `image` for workers")
+	fs.StringVar(&c.spawnerNetwork, "spawner-network", "gmaps-network", "Docker `network` to attach workers")
+	fs.IntVar(&c.spawnerConcurrency, "spawner-concurrency", 4, "tasks at a time `per` spawned worker")
+	fs.IntVar(&c.spawnerMaxWorkers, "spawner-max-workers", 0, "max concurrent `workers`; 0: unlimited, under the backend's own ceiling")
+	fs.BoolVar(&c.spawnerAutoRemove, "spawner-auto-remove", true, "remove a worker's remains after its exit code and log are stored")
+	fs.StringVar(&c.spawnerManagerURL, "spawner-manager-url", "", "`URL` under which workers reach the Manager; default: found out")
+	fs.StringVar(&c.lambdaFunction, "spawner-lambda-function", "", "Lambda function `name` or ARN")
+	fs.StringVar(&c.lambdaRegion, "spawner-lambda-region", "", "AWS `region`")
+	fs.StringVar(&c.lambdaInvocation, "spawner-lambda-invocation", "Event", "invocation `type`: Event (async) or RequestResponse (sync)")
+	fs.IntVar(&c.lambdaMaxConc, "spawner-lambda-max-conc", 100, "max concurrent Lambda `invocations`")
+
+	fs.StringVar(&c.captures, "captures", "", "`folder` of captured payloads to answer from")
+	fs.IntVar(&c.synthetic, "synthetic", 10_000, "`number` of made-up places")
+	fs.Uint64Var(&c.seed, "seed", 1, "`seed` of the made-up places and faults")
+	fs.DurationVar(&c.latency, "latency", 0, "`delay` of every answer")
+	fs.Float64Var(&c.errorRate, "error-rate", 0, "`share` of answers that fail, 0 to 1")
+	fs.Float64Var(&c.blockRate, "block-rate", 0, "`share` of answers that refuse, 0 to 1")
+	fs.BoolVar(&c.consent, "consent", false, "ask for consent first, as in Europe")
+	return fs
+}
+
+// parseFlags reads the command line and then the environment for what it left out. Its error is a *usageError.
+func parseFlags(args []string, getenv func(string) string) (*config, error) {
+	c := &config{set: map[string]bool{}}
+	c.fs = newFlags(c)
+	if len(args) > 0 {
+		switch args[0] { // "gmaps-scraper doctor" reads better than a flag
+		case "doctor", "version", "help":
+			args = append([]string{"-" + args[0]}, args[1:]...)
+		}
+	}
+	if err := c.checkNames(args); err != nil {
+		return nil, err
+	}
+	if err := c.fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		c.mode = modeHelp
+		return c, nil
+	} else if err != nil {
+		return nil, usagef("%v", err)
+	}
+	if c.fs.NArg() > 0 {
+		return nil, usagef("unexpected argument %q: every option begins with a dash, see -help", c.fs.Arg(0))
+	}
+	c.fs.Visit(func(f *flag.Flag) { c.set[f.Name] = true })
+	var bad error
+	c.fs.VisitAll(func(f *flag.Flag) {
+		v := getenv(envOf(f.Name))
+		if c.set[f.Name] || v == "" || bad != nil {
+			return
+		}
+		if err := c.fs.Set(f.Name, v); err != nil {
+			bad = usagef("invalid value in %s: %v", envOf(f.Name), err)
+			return
+		}
+		c.set[f.Name] = true
+	})
+	if bad != nil {
+		return nil, bad
+	}
+	return c, c.validate()
+}
+
+// checkNames finds the first unknown flag before the flag package does, to name the nearest known one.
+func (c *config) checkNames(args []string) error {
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "--" || len(a) < 2 || a[0] != '-' {
+			return nil
+		}
+		name, _, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if name == "help" || name == "h" {
+			return nil
+		}
+		f := c.fs.Lookup(name)
+		if f == nil {
+			if near := c.nearest(name); near != "" {
+				return usagef("unknown flag -%s: did you mean -%s?", name, near)
+			}
+			return usagef("unknown flag -%s: see -help", name)
+		}
+		if b, ok := f.Value.(interface{ IsBoolFlag() bool }); !hasValue && !(ok && b.IsBoolFlag()) {
+			if i+1 == len(args) {
+				return usagef("-%s needs a value", name)
+			}
+			i++
+		}
+	}
+	return nil
+}
+
+// nearest is the known flag with the least edits from name, or "" if none is near.
+func (c *config) nearest(name string) string {
+	best, least := "", len(name)/2+1
+	c.fs.VisitAll(func(f *flag.Flag) {
+		if d := edits(name, f.Name); d < least {
+			best, least = f.Name, d
+		}
+	})
+	return best
+}
+
+// edits is the Levenshtein distance.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+func (c *config) validate() error {
+	var modes []string
+	for _, m := range []struct {
+		on   bool
+		mode mode
+	}{{c.manager, modeManager}, {c.worker, modeWorker}, {c.simulator, modeSimulator}, {c.version, modeVersion}, {c.completion != "", modeCompletion}, {c.openapi, modeOpenAPI}} {
+		if m.on {
+			c.mode = m.mode
+			modes = append(modes, "-"+string(m.mode))
+		}
+	}
+	if len(modes) > 1 {
+		return usagef("%s exclude each other", strings.Join(modes, " and "))
+	}
+	if c.doctor {
+		c.mode = modeDoctor
+	}
+	if c.mode == "" {
+		c.mode = modeOneShot
+		if !c.set["input"] {
+			return usagef("nothing to do: give -input FILE (one shot), -manager, -worker or -simulator; see -help")
+		}
+	}
+	for _, n := range []struct {
+		name       string
+		value      float64
+		low, above float64
+	}{
+		{"c", float64(c.concurrency), 1, 1024},
+		{"spawner-concurrency", float64(c.spawnerConcurrency), 1, 1024},
+		{"spawner-max-workers", float64(c.spawnerMaxWorkers), 0, 1e6},
+		{"spawner-lambda-max-conc", float64(c.lambdaMaxConc), 1, 1e6},
+		{"error-rate", c.errorRate, 0, 1},
+		{"block-rate", c.blockRate, 0, 1},
+		{"synthetic", float64(c.synthetic), 0, 1e8},
+		{"latency", float64(c.latency), 0, float64(time.Hour)},
+		{"rate", c.ratePerSecond, 0, 1e6},
+		{"in-flight", float64(c.inFlight), 0, 1e5},
+		{"retries", float64(c.retries), 0, 100},
+		{"grid-cell", c.cellKilometers, 0, job.MaxRadiusMeters / 1000},
+		{"exit-on-inactivity", float64(c.exitOnInactivity), 0, float64(365 * 24 * time.Hour)},
+	} {
+		if !(n.value >= n.low) {
+			return usagef("-%s: %s is below %g", n.name, c.fs.Lookup(n.name).Value, n.low)
+		}
+		if n.value > n.above {
+			return usagef("-%s: %s is above %g", n.name, c.fs.Lookup(n.name).Value, n.above)
+		}
+	}
+	switch {
+	case c.timeout <= 0:
+		return usagef("-timeout: %s is not above 0", c.timeout)
+	case c.leaseTTL < time.Second:
+		return usagef("-lease-ttl: %s is below 1s", c.leaseTTL)
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.logLevel):
+		return usagef("-log-level: %q is none of debug, info, warn, error", c.logLevel)
+	case !slices.Contains([]string{"text", "json"}, c.logFormat):
+		return usagef("-log-format: %q is neither text nor json", c.logFormat)
+	case c.mode == modeCompletion && !slices.Contains([]string{"bash", "zsh", "fish"}, c.completion):
+		return usagef("-completion: %q is none of bash, zsh, fish", c.completion)
+	case !slices.Contains([]string{"Event", "RequestResponse"}, c.lambdaInvocation):
+		return usagef("-spawner-lambda-invocation: %q is neither Event nor RequestResponse", c.lambdaInvocation)
+	case c.json && c.format != "" && c.format != "json":
+		return usagef("-json and -format %s exclude each other", c.format)
+	case c.format != "" && !slices.Contains(export.Formats(), c.format):
+		return usagef("-format: %q is none of %s", c.format, strings.Join(export.Formats(), ", "))
+	case c.noAuth && c.apiKey != "":
+		return usagef("-no-auth and -api-key exclude each other")
+	}
+	if _, _, err := net.SplitHostPort(c.addr); err != nil {
+		return usagef("-addr: %q is no host:port", c.addr)
+	}
+	if err := c.checkBackends(); err != nil {
+		return err
+	}
+	if c.mode != modeOneShot {
+		return nil
+	}
+	spec := c.spec([]job.Input{{Text: "check"}})
+	if _, err := c.area(); err != nil {
+		return err
+	}
+	if err := spec.Validate(); err != nil {
+		return specUsage(err)
+	}
+	return nil
+}
+
+// checkBackends refuses what this build cannot do, instead of doing something else.
+func (c *config) checkBackends() error {
+	switch c.spawner {
+	case "none", "process":
+	case "docker", "swarm", "lambda":
+		return usagef("-spawner %s is not in this version: use -spawner process (workers as child processes of the Manager) or none", c.spawner)
+	default:
+		return usagef("-spawner: %q is none of none, process, docker, swarm, lambda", c.spawner)
+	}
+	for name, what := range map[string]string{
+		"dsn":          "PostgreSQL is not in this version: leave -dsn out to use the embedded database in -data-dir",
+		"rabbitmq-url": "RabbitMQ is not in this version: leave -rabbitmq-url out, workers are woken by the Manager itself",
+		"redis-addr":   "Redis is not in this version: leave -redis-addr out, it is only a cache",
+	} {
+		if c.fs.Lookup(name).Value.String() != "" {
+			return usagef("-%s: %s", name, what)
+		}
+	}
+	return nil
+}
+
+// specFlags tells which flag sets a field of a job.
+var specFlags = map[string]string{
+	"lang": "lang", "country": "country", "depth": "depth", "priority": "priority", "max_results": "max-results", "max_time": "max-time",
+	"max_reviews": "max-reviews", "max_attempts": "max-attempts", "engine": "engine", "detail": "detail", "review_order": "reviews-order",
+	"area": "grid-bbox", "area.zoom": "zoom", "area.radius_meters": "radius", "area.cell_meters": "grid-cell", "area.strict": "strict",
+	"area.center": "geo", "area.box": "grid-bbox", "area.box.min": "grid-bbox", "area.box.max": "grid-bbox", "inputs": "input",
+}
+
+// specUsage turns the fault of a job's field into one of the flag that set it.
+func specUsage(err error) error {
+	var field *job.FieldError
+	if !errors.As(err, &field) {
+		return err
+	}
+	name, ok := specFlags[field.Field]
+	if !ok {
+		name = "input"
+	}
+	return usagef("-%s: %s", name, field.Why)
+}
+
+// area reads -geo and -grid-bbox.
+func (c *config) area() (job.Area, error) {
+	a := job.Area{RadiusMeters: c.radiusMeters, Zoom: c.zoom, CellMeters: c.cellKilometers * 1000, Strict: c.strict}
+	if c.set["zoom"] && c.zoom == 0 {
+		return a, usagef("-zoom: 0 is not between 1 and 21")
+	}
+	if c.geo != "" {
+		v, err := floats(c.geo, 2)
+		if err != nil {
+			return a, usagef("-geo: %v; give latitude,longitude such as 52.52,13.405", err)
+		}
+		a.Center = &gmaps.Point{Lat: v[0], Lng: v[1]}
+	}
+	if c.bbox != "" {
+		v, err := floats(c.bbox, 4)
+		if err != nil {
+			return a, usagef("-grid-bbox: %v; give minLat,minLng,maxLat,maxLng", err)
+		}
+		a.Box = &job.Box{MinLat: v[0], MinLng: v[1], MaxLat: v[2], MaxLng: v[3]}
+	}
+	return a, nil
+}
+
+func floats(s string, n int) ([]float64, error) {
+	parts := strings.Split(s, ",")
+	if len(parts) != n {
+		return nil, fmt.Errorf("%q has %d numbers, not %d", s, len(parts), n)
+	}
+	v := make([]float64, n)
+	for i, p := range parts {
+		f, err := strconv.ParseFloat(strings.TrimSpace(p), 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no number", strings.TrimSpace(p))
+		}
+		v[i] = f
+	}
+	return v, nil
+}
+
+// spec is the job of a one shot. An area that does not parse is left out: validate has refused it.
+func (c *config) spec(inputs []job.Input) job.Spec {
+	area, _ := c.area()
+	return job.Spec{
+		Inputs: inputs, Lang: c.lang, Country: c.country, Area: area, Depth: c.depth, Detail: gmaps.Detail(c.detail),
+		ExtraReviews: c.extraReviews, MaxReviews: c.maxReviews, ReviewOrder: gmaps.ReviewOrder(c.reviewOrder), Engine: c.engine,
+		Priority: c.priority, MaxResults: c.maxResults, MaxTime: job.Duration(c.maxTime), MaxAttempts: c.maxAttempts,
+	}
+}
+
+// newJob is spec on the wire.
+func (c *config) newJob(inputs []job.Input) api.NewJob {
+	s := c.spec(inputs)
+	n := api.NewJob{
+		Inputs: s.Inputs, Lang: s.Lang, Country: s.Country, Area: &s.Area, Depth: s.Depth, Detail: s.Detail,
+		ExtraReviews: s.ExtraReviews, MaxReviews: s.MaxReviews, ReviewOrder: s.ReviewOrder, Engine: s.Engine,
+		Priority: s.Priority, MaxResults: s.MaxResults, MaxAttempts: s.MaxAttempts,
+	}
+	if s.MaxTime > 0 {
+		n.MaxTime = time.Duration(s.MaxTime).String()
+	}
+	return n
+}
+
+// proxyList reads -proxies: URLs, or @file with one a line.
+func (c *config) proxyList() ([]string, error) {
+	text := c.proxies
+	if name, ok := strings.CutPrefix(text, "@"); ok {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, usagef("-proxies: %v", err)
+		}
+		text = string(b)
+	}
+	var list []string
+	for _, line := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == '\r' }) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			list = append(list, line)
+		}
+	}
+	return list, nil
+}
+
+// workerEnv is what spawned workers must know of this process's flags: those of the group "How to fetch" that were given.
+func (c *config) workerEnv() (map[string]string, error) {
+	env := map[string]string{"GMAPS_LOG_LEVEL": c.logLevel}
+	for _, name := range []string{"maps-url", "rate", "in-flight", "timeout", "retries"} {
+		if c.set[name] {
+			env[envOf(name)] = c.fs.Lookup(name).Value.String()
+		}
+	}
+	proxies, err := c.proxyList()
+	if err != nil {
+		return nil, err
+	}
+	if len(proxies) > 0 {
+		env[envOf("proxies")] = strings.Join(proxies, ",")
+	}
+	return env, nil
+}
+
+func defaultDataDirText() string {
+	if runtime.GOOS == "linux" {
+		return "~/.local/share/gmaps-scraper"
+	}
+	return "gmaps-scraper in the user's configuration folder"
+}
+
+// dataPath is -data-dir, or its default. The folder is made.
+func (c *config) dataPath() (string, error) {
+	dir := c.dataDir
+	if dir == "" {
+		base := os.Getenv("XDG_DATA_HOME")
+		if home, err := os.UserHomeDir(); base == "" && err == nil && runtime.GOOS == "linux" {
+			base = filepath.Join(home, ".local", "share")
+		}
+		if base == "" {
+			var err error
+			if base, err = os.UserConfigDir(); err != nil {
+				return "", usagef("-data-dir: no home folder is known (%v): name a folder", err)
+			}
+		}
+		dir = filepath.Join(base, "gmaps-scraper")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make data folder: %w; name another with -data-dir", err)
+	}
+	return filepath.Abs(dir)
+}

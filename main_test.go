@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"flag"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gmaps-scraper/gmaps/simulator"
+)
+
+// try runs the program with args as a shell would and returns its exit code and output.
+func try(ctx context.Context, stdin string, env map[string]string, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	p := program{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, getenv: func(k string) string { return env[k] }}
+	code = p.run(ctx, args)
+	return code, out.String(), errs.String()
+}
+
+func TestUsageErrorsExit2AndNameTheFlag(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "missing", "x")
+	for _, c := range []struct {
+		name  string
+		stdin string
+		env   map[string]string
+		args  []string
+		want  []string
+	}{
+		{"nothing to do", "", nil, nil, []string{"-input", "-manager", "-help"}},
+		{"near flag", "", nil, []string{"-inptu", "x"}, []string{"-inptu", "did you mean -input"}},
+		{"near flag after a value", "", nil, []string{"-input", "-", "-dept", "3"}, []string{"-dept", "did you mean -depth"}},
+		{"far flag", "", nil, []string{"-qqqqqqqqqq"}, []string{"-qqqqqqqqqq", "-help"}},
+		{"missing value", "", nil, []string{"-input"}, []string{"-input", "value"}},
+		{"stray argument", "", nil, []string{"-input", "-", "cafe"}, []string{"cafe"}},
+		{"not a number", "", nil, []string{"-input", "-", "-depth", "many"}, []string{"depth"}},
+		{"bad environment", "", map[string]string{"GMAPS_DEPTH": "many"}, []string{"-input", "-"}, []string{"GMAPS_DEPTH"}},
+		{"two modes", "", nil, []string{"-manager", "-worker"}, []string{"-manager", "-worker"}},
+		{"geo", "", nil, []string{"-input", "-", "-geo", "91,0"}, []string{"-geo", "latitude 91"}},
+		{"geo words", "", nil, []string{"-input", "-", "-geo", "here"}, []string{"-geo", "52.52,13.405"}},
+		{"geo NaN", "", nil, []string{"-input", "-", "-geo", "NaN,3"}, []string{"-geo"}},
+		{"zoom", "", nil, []string{"-input", "-", "-geo", "1,2", "-zoom", "22"}, []string{"-zoom", "21"}},
+		{"zoom 0", "", nil, []string{"-input", "-", "-geo", "1,2", "-zoom", "0"}, []string{"-zoom"}},
+		{"zoom alone", "", nil, []string{"-input", "-", "-zoom", "12"}, []string{"-zoom", "center"}},
+		{"radius alone", "", nil, []string{"-input", "-", "-radius", "12"}, []string{"-radius"}},
+		{"depth", "", nil, []string{"-input", "-", "-depth", "-1"}, []string{"-depth", "-1"}},
+		{"bbox upside down", "", nil, []string{"-input", "-", "-grid-bbox", "2,1,1,2"}, []string{"-grid-bbox"}},
+		{"bbox of three", "", nil, []string{"-input", "-", "-grid-bbox", "2,1,1"}, []string{"-grid-bbox", "3 numbers"}},
+		{"detail", "", nil, []string{"-input", "-", "-detail", "some"}, []string{"-detail", "always"}},
+		{"format", "", nil, []string{"-input", "-", "-format", "doc"}, []string{"-format", "csv"}},
+		{"concurrency", "", nil, []string{"-input", "-", "-c", "0"}, []string{"-c", "below 1"}},
+		{"max workers", "", nil, []string{"-manager", "-spawner-max-workers", "-1"}, []string{"-spawner-max-workers", "below 0"}},
+		{"docker", "", nil, []string{"-manager", "-spawner", "docker"}, []string{"-spawner docker", "process"}},
+		{"spawner", "", nil, []string{"-manager", "-spawner", "kubernetes"}, []string{"-spawner", "kubernetes", "process"}},
+		{"dsn", "", nil, []string{"-manager", "-dsn", "postgres://u:hunter2@h/db"}, []string{"-dsn"}},
+		{"address", "", nil, []string{"-manager", "-addr", "8080"}, []string{"-addr", "8080"}},
+		{"error rate", "", nil, []string{"-simulator", "-error-rate", "2"}, []string{"-error-rate", "above 1"}},
+		{"input file", "", nil, []string{"-input", missing}, []string{"-input", missing}},
+		{"results folder", "cafe", nil, []string{"-input", "-", "-results", missing}, []string{"-results"}},
+		{"empty input", "# nothing\n\n", nil, []string{"-input", "-"}, []string{"-input", "no query"}},
+		{"NUL", "cafe\nca\x00fe\n", nil, []string{"-input", "-"}, []string{"-input", "line 2"}},
+		{"not UTF-8", "caf\xff\n", nil, []string{"-input", "-"}, []string{"-input", "line 1", "UTF-8"}},
+		{"long keyword", "\n" + strings.Repeat("k", 10<<10), nil, []string{"-input", "-"}, []string{"-input", "line 2"}},
+		{"columns", "cafe", nil, []string{"-input", "-", "-csv-columns", "titel"}, []string{"-csv-columns", "title"}},
+		{"resume nothing", "cafe", nil, []string{"-input", "-", "-resume", "-results", filepath.Join(t.TempDir(), "r.csv")}, []string{"-resume"}},
+		{"maps url", "cafe", nil, []string{"-input", "-", "-maps-url", "ftp://x"}, []string{"url"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			code, stdout, stderr := try(t.Context(), c.stdin, c.env, c.args...)
+			if code != exitUsage {
+				t.Errorf("exit %d, want %d\n%s", code, exitUsage, stderr)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(stderr, w) {
+					t.Errorf("stderr does not name %q: %s", w, stderr)
+				}
+			}
+			if strings.Contains(stdout+stderr, "hunter2") {
+				t.Errorf("a password is shown: %s", stderr)
+			}
+		})
+	}
+}
+
+func TestEveryFlagStandsInOneGroupOfHelp(t *testing.T) {
+	t.Parallel()
+	var listed []string
+	for _, g := range flagGroups {
+		listed = append(listed, g.flags...)
+	}
+	newFlags(&config{}).VisitAll(func(f *flag.Flag) {
+		if n := count(listed, f.Name); n != 1 && f.Name != "openapi" {
+			t.Errorf("-%s stands in %d groups", f.Name, n)
+		}
+	})
+	_, stdout, _ := try(t.Context(), "", nil, "-help")
+	for _, name := range listed {
+		if !strings.Contains(stdout, "  -"+name+" ") {
+			t.Errorf("-help does not show -%s", name)
+		}
+	}
+}
+
+func count(list []string, s string) int {
+	n := 0
+	for _, e := range list {
+		if e == s {
+			n++
+		}
+	}
+	return n
+}
+
+// TestContractFlagsHaveTheirDefaults holds the spawner's flags to the published table.
+func TestContractFlagsHaveTheirDefaults(t *testing.T) {
+	t.Parallel()
+	fs := newFlags(&config{})
+	for name, want := range map[string]string{
+		"spawner": "none", "spawner-image": "gmaps-scraper:latest", "spawner-network": "gmaps-network", "spawner-concurrency": "4",
+		"spawner-max-workers": "0", "spawner-auto-remove": "true", "spawner-manager-url": "", "spawner-lambda-function": "",
+		"spawner-lambda-region": "", "spawner-lambda-invocation": "Event", "spawner-lambda-max-conc": "100",
+		"manager": "false", "dsn": "", "rabbitmq-url": "", "redis-addr": "",
+	} {
+		f := fs.Lookup(name)
+		if f == nil {
+			t.Errorf("no flag -%s", name)
+		} else if f.DefValue != want {
+			t.Errorf("-%s is %q by default, want %q", name, f.DefValue, want)
+		}
+	}
+}
+
+func TestFlagWinsOverEnvironment(t *testing.T) {
+	t.Parallel()
+	env := func(k string) string { return map[string]string{"GMAPS_DEPTH": "7", "GMAPS_LANG": "el"}[k] }
+	c, err := parseFlags([]string{"-input", "-", "-depth", "3"}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.depth != 3 || c.lang != "el" {
+		t.Errorf("depth %d, lang %s: want 3 from the flag and el from the environment", c.depth, c.lang)
+	}
+}
+
+// startSimulator serves size made-up places.
+func startSimulator(t *testing.T, config simulator.Config) string {
+	t.Helper()
+	s, err := simulator.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func shardLines(set string, shards int) string {
+	var b strings.Builder
+	for i := range shards {
+		fmt.Fprintf(&b, "synthetic:%s %d/%d #!#shard-%d\n", set, i+1, shards, i+1)
+	}
+	return b.String()
+}
+
+func readCSV(t *testing.T, name string) [][]string {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rows, err := csv.NewReader(f).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+func TestOneShotWritesEveryPlaceOnce(t *testing.T) {
+	t.Parallel()
+	url := startSimulator(t, simulator.Config{Synthetic: 500, Seed: 1, ErrorRate: 0.05})
+	out := filepath.Join(t.TempDir(), "out.csv")
+	code, _, stderr := try(t.Context(), shardLines("once", 5), nil, "-input", "-", "-maps-url", url, "-results", out, "-max-attempts", "20")
+	if code != exitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	rows := readCSV(t, out)
+	column := slices.Index(rows[0], "data_id")
+	var ids []string
+	for _, r := range rows[1:] {
+		ids = append(ids, r[column])
+	}
+	slices.Sort(ids)
+	if len(ids) != 500 || len(slices.Compact(ids)) != 500 {
+		t.Errorf("%d rows, want 500 distinct", len(ids))
+	}
+	if !strings.Contains(stderr, "500 places") {
+		t.Errorf("the summary does not tell of 500 places: %s", stderr)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(out), ".*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestOneShotInterruptedGoesOnWithResume(t *testing.T) {
+	t.Parallel()
+	url := startSimulator(t, simulator.Config{Synthetic: 600, Seed: 1, Latency: 20 * time.Millisecond})
+	out := filepath.Join(t.TempDir(), "out.csv")
+	args := []string{"-input", "-", "-maps-url", url, "-results", out, "-c", "2"}
+	lines := shardLines("resume", 12)
+
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		defer interrupt()
+		for info, err := os.Stat(out); err != nil || info.Size() < 4096; info, err = os.Stat(out) {
+			if ctx.Err() != nil {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	code, _, stderr := try(ctx, lines, nil, args...)
+	if code != exitInterrupted {
+		t.Fatalf("exit %d, want %d: %s", code, exitInterrupted, stderr)
+	}
+	some := len(readCSV(t, out)) - 1
+	if some == 0 || some >= 600 {
+		t.Fatalf("%d rows after the interrupt: it came too early or too late to show anything", some)
+	}
+	if !strings.Contains(stderr, "-resume") {
+		t.Errorf("the summary does not name -resume: %s", stderr)
+	}
+
+	if code, _, stderr := try(t.Context(), lines, nil, args...); code != exitUsage || !strings.Contains(stderr, "-resume") {
+		t.Errorf("a second run without -resume: exit %d: %s", code, stderr)
+	}
+	if code, _, stderr := try(t.Context(), shardLines("other", 2), nil, append(args, "-resume")...); code != exitUsage || !strings.Contains(stderr, "other queries") {
+		t.Errorf("resume with other queries: exit %d: %s", code, stderr)
+	}
+	code, _, stderr = try(t.Context(), lines, nil, append(args, "-resume")...)
+	if code != exitOK {
+		t.Fatalf("resume: exit %d: %s", code, stderr)
+	}
+	rows := readCSV(t, out)
+	var ids []string
+	for _, r := range rows[1:] {
+		ids = append(ids, r[slices.Index(rows[0], "data_id")])
+	}
+	slices.Sort(ids)
+	if len(ids) != 600 || len(slices.Compact(ids)) != 600 {
+		t.Errorf("%d rows after resume, want 600 distinct", len(ids))
+	}
+}
+
+func TestOneShotToStdout(t *testing.T) {
+	t.Parallel()
+	url := startSimulator(t, simulator.Config{Synthetic: 40, Seed: 1})
+	code, stdout, stderr := try(t.Context(), "synthetic 1/1", nil, "-input", "-", "-maps-url", url, "-format", "ndjson")
+	if code != exitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	if n := strings.Count(strings.TrimSpace(stdout), "\n") + 1; n != 40 {
+		t.Errorf("%d lines, want 40", n)
+	}
+}
+
+func TestOneShotTellsWhatFailed(t *testing.T) {
+	t.Parallel()
+	url := startSimulator(t, simulator.Config{Synthetic: 40, Seed: 1, BlockRate: 1})
+	out := filepath.Join(t.TempDir(), "out.csv")
+	code, _, stderr := try(t.Context(), "synthetic 1/1", nil, "-input", "-", "-maps-url", url, "-results", out, "-retries", "1", "-max-attempts", "1")
+	if code != exitFailed {
+		t.Errorf("exit %d, want %d: a blocked search is not an empty one\n%s", code, exitFailed, stderr)
+	}
+	if !strings.Contains(stderr, "1 failed") {
+		t.Errorf("the summary does not tell of the failure: %s", stderr)
+	}
+}
+
+func TestOneShotStopsAtMaxResults(t *testing.T) {
+	t.Parallel()
+	url := startSimulator(t, simulator.Config{Synthetic: 300, Seed: 1})
+	out := filepath.Join(t.TempDir(), "out.csv")
+	code, _, stderr := try(t.Context(), shardLines("max", 3), nil, "-input", "-", "-maps-url", url, "-results", out, "-max-results", "50")
+	if code != exitOK {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if rows := readCSV(t, out); len(rows) != 51 {
+		t.Errorf("%d rows, want 50 and the head", len(rows))
+	}
+}
+
+func TestDoctorNamesTheMend(t *testing.T) {
+	t.Parallel()
+	url := startSimulator(t, simulator.Config{Synthetic: 1, Seed: 1})
+	code, stdout, stderr := try(t.Context(), "", nil, "doctor", "-data-dir", t.TempDir(), "-addr", "127.0.0.1:0", "-maps-url", url, "-spawner", "process")
+	if code != exitOK {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	code, stdout, _ = try(t.Context(), "", nil, "-doctor", "-data-dir", t.TempDir(), "-addr", "127.0.0.1:0", "-maps-url", "http://127.0.0.1:1")
+	if code != exitFailed || !strings.Contains(stdout, "FAIL  google maps") || !strings.Contains(stdout, "-proxies") {
+		t.Errorf("exit %d: %s", code, stdout)
+	}
+}
+
+func TestCompletionKnowsEveryFlag(t *testing.T) {
+	t.Parallel()
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		_, stdout, _ := try(t.Context(), "", nil, "-completion", shell)
+		for _, name := range []string{"input", "spawner-lambda-max-conc", "max-results"} {
+			if !strings.Contains(stdout, name) {
+				t.Errorf("%s completion lacks -%s", shell, name)
+			}
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"gmaps-scraper/api"
+	"gmaps-scraper/gmaps"
+	"gmaps-scraper/gmaps/simulator"
+	"gmaps-scraper/gmaps/web"
+	"gmaps-scraper/job"
+	"gmaps-scraper/manager"
+	"gmaps-scraper/spawner"
+	"gmaps-scraper/store"
+	"gmaps-scraper/store/sqlite"
+	"gmaps-scraper/wakeup"
+	"gmaps-scraper/worker"
+)
+
+// shutdownGrace is how long requests under way may take after the last worker has gone.
+const shutdownGrace = 5 * time.Second
+
+// serveManager runs the Manager until ctx ends, then drains.
+func (p program) serveManager(ctx context.Context, c *config) error {
+	log := p.logger(c)
+	dir, err := c.dataPath()
+	if err != nil {
+		return err
+	}
+	st, err := sqlite.Open(ctx, filepath.Join(dir, "gmaps.db"), sqlite.Config{})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	listener, err := listen(ctx, c.addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	keys, err := p.apiKeys(ctx, c, st)
+	if err != nil {
+		return err
+	}
+	sp, err := c.newSpawner(ctx, st, dir, log)
+	if err != nil {
+		return err
+	}
+	if c.quarantineDir == "" {
+		c.quarantineDir = filepath.Join(dir, "quarantine")
+	}
+	env, err := c.workerEnv()
+	if err != nil {
+		return err
+	}
+	managerURL := c.spawnerManagerURL
+	if managerURL == "" {
+		managerURL = "http://" + loopbackAddr(listener.Addr())
+	}
+	m, err := manager.New(ctx, manager.Config{
+		Store: st, Spawner: sp, Bell: &wakeup.Memory{}, Logger: log, Version: version,
+		APIKeys: keys, Open: c.noAuth, OpenMetrics: c.openMetrics, LeaseTTL: c.leaseTTL,
+		Concurrency: c.spawnerConcurrency, MaxWorkers: c.spawnerMaxWorkers, AutoRemove: c.spawnerAutoRemove,
+		ManagerURL: managerURL, WorkerEnv: env,
+	})
+	if err != nil {
+		return err
+	}
+	if c.noAuth && !isLoopback(listener.Addr()) {
+		log.Warn("anybody who reaches this address may use the API", "addr", listener.Addr().String())
+	}
+	log.Info("manager started", "url", "http://"+loopbackAddr(listener.Addr()), "spawner", c.spawner, "data", dir)
+
+	server := manager.Server(m.Handler())
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return ignoreClosed(server.Serve(listener)) })
+	g.Go(func() error {
+		err := m.Run(gctx) // drains: workers still need the API to hand back
+		stop, cancel := context.WithTimeout(context.WithoutCancel(gctx), shutdownGrace)
+		defer cancel()
+		if server.Shutdown(stop) != nil {
+			_ = server.Close()
+		}
+		return err
+	})
+	err = g.Wait()
+	log.Info("manager stopped")
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
+}
+
+// apiKeys are the keys of -api-key, or the key made at the first start, which is printed once.
+func (p program) apiKeys(ctx context.Context, c *config, st store.Store) ([]api.Secret, error) {
+	if c.noAuth {
+		return nil, nil
+	}
+	if c.apiKey != "" {
+		var keys []api.Secret
+		for _, k := range strings.Split(c.apiKey, ",") {
+			keys = append(keys, api.Secret(strings.TrimSpace(k)))
+		}
+		return keys, nil
+	}
+	key, created, err := manager.FirstKey(ctx, st)
+	if err != nil {
+		return nil, fmt.Errorf("make api key: %w", err)
+	}
+	if created {
+		fmt.Fprintf(p.stderr, "\n  API key (shown this once, kept as a hash): %s\n  Set another with %s.\n\n", key.Reveal(), envOf("api-key"))
+	}
+	return nil, nil
+}
+
+// newSpawner is the spawner of -spawner; nil for none.
+func (c *config) newSpawner(ctx context.Context, st store.Store, dir string, log *slog.Logger) (spawner.Spawner, error) {
+	if c.spawner != "process" {
+		return nil, nil
+	}
+	instance, err := st.Setting(ctx, "instance_id", uuid.NewString())
+	if err != nil {
+		return nil, fmt.Errorf("read instance id: %w", err)
+	}
+	return spawner.NewProcess(spawner.ProcessConfig{Dir: filepath.Join(dir, "workers"), Instance: instance, Logger: log})
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on -addr %s: %w; choose another with -addr", addr, err)
+	}
+	return l, nil
+}
+
+// loopbackAddr is how this machine reaches a listener: an unspecified host becomes 127.0.0.1.
+func loopbackAddr(a net.Addr) string {
+	t, ok := a.(*net.TCPAddr)
+	if !ok || !t.IP.IsUnspecified() {
+		return a.String()
+	}
+	return net.JoinHostPort("127.0.0.1", fmt.Sprint(t.Port))
+}
+
+func isLoopback(a net.Addr) bool {
+	t, ok := a.(*net.TCPAddr)
+	return ok && t.IP.IsLoopback()
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// serveWorker runs a worker until there is no more work (spawned) or ctx ends.
+func (p program) serveWorker(ctx context.Context, c *config) error {
+	log := p.logger(c)
+	spawnID := job.SpawnID(p.getenv("GMAPS_SPAWN_ID"))
+	key := api.Secret(p.getenv("GMAPS_WORKER_TOKEN"))
+	concurrency := c.concurrency
+	if spawnID == "" {
+		key = api.Secret(c.apiKey)
+	}
+	client, err := api.NewClient(c.managerURL, key, nil)
+	if err != nil {
+		return usagef("-manager-url: %v", err)
+	}
+	engine, err := c.newEngine(log)
+	if err != nil {
+		return err
+	}
+	spool := c.spoolDir
+	if spool == "" {
+		if spool, err = os.MkdirTemp("", "gmaps-spool-"); err != nil {
+			return fmt.Errorf("make spool folder: %w; name one with -spool-dir", err)
+		}
+		defer os.RemoveAll(spool)
+	}
+	w, err := worker.New(worker.Config{
+		Source: client, Engine: engine, SpawnID: spawnID, Concurrency: concurrency, Standing: spawnID == "", SpoolDir: spool, Version: version, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// newEngine is the engine of -engine, pointed at -maps-url.
+func (c *config) newEngine(log *slog.Logger) (gmaps.Engine, error) {
+	proxies, err := c.proxyList()
+	if err != nil {
+		return nil, err
+	}
+	engine, err := web.New(web.Config{
+		BaseURL: c.mapsURL, Proxies: proxies, RatePerSecond: c.ratePerSecond, InFlight: c.inFlight,
+		Retries: c.retries, Timeout: c.timeout, Logger: log, Drift: &gmaps.Drift{}, Quarantine: newQuarantine(c.quarantineDir, log).put,
+	})
+	if err != nil {
+		return nil, usagef("%v", err)
+	}
+	return engine, nil
+}
+
+// serveSimulator runs the Google Maps stand-in until ctx ends.
+func (p program) serveSimulator(ctx context.Context, c *config) error {
+	log := p.logger(c)
+	s, err := simulator.New(simulator.Config{
+		CapturesDir: c.captures, Synthetic: c.synthetic, Seed: c.seed, Latency: c.latency,
+		ErrorRate: c.errorRate, BlockRate: c.blockRate, Consent: c.consent, Logger: log,
+	})
+	if err != nil {
+		return usagef("%v", err)
+	}
+	listener, err := listen(ctx, c.addr)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	log.Info("simulator started", "url", "http://"+loopbackAddr(listener.Addr()), "synthetic", c.synthetic, "captures", c.captures)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return ignoreClosed(server.Serve(listener)) })
+	g.Go(func() error {
+		<-gctx.Done()
+		return server.Close()
+	})
+	return g.Wait()
+}
