@@ -22,16 +22,18 @@ const (
 // fetch runs the search of one task from its cursor. It ends with the task's last page, with an error as its last step, or with ctx:
 // then the task is left as it stands.
 func (l *lease) fetch(ctx context.Context, t job.Task) {
-	err := l.search(ctx, t)
+	cursor, err := l.search(ctx, t)
 	if err == nil || ctx.Err() != nil {
 		return
 	}
 	l.log.Warn("task failed", "task", t.ID, "attempt", t.Attempts, "err", err)
-	step := job.TaskStep{TaskID: t.ID, Error: errorText(err), RetryAfter: job.Duration(retryAfter(err, t.Attempts))}
+	step := job.TaskStep{TaskID: t.ID, Cursor: cursor, Error: errorText(err), RetryAfter: job.Duration(retryAfter(err, t.Attempts))}
 	_ = l.box.put(ctx, page{Step: step}) // its only error is ctx's
 }
 
-func (l *lease) search(ctx context.Context, t job.Task) (err error) {
+// search returns the cursor behind the last page that it put into the outbox.
+func (l *lease) search(ctx context.Context, t job.Task) (at gmaps.Cursor, err error) {
+	at = t.Cursor
 	defer func() {
 		if v := recover(); v != nil {
 			l.w.sums.add(func(s *Summary) { s.Panics++ })
@@ -41,15 +43,16 @@ func (l *lease) search(ctx context.Context, t job.Task) (err error) {
 	}()
 	for p, err := range l.w.config.Engine.Search(ctx, t.Query, t.Cursor) {
 		if err != nil {
-			return err
+			return at, err
 		}
 		last := p.Cursor == ""
 		step := job.TaskStep{TaskID: t.ID, Cursor: p.Cursor, Done: last, Saturated: last && p.Saturated}
 		if err := l.box.put(ctx, page{Places: found(t.ID, p.Places, l.wanted), Step: step}); err != nil || last {
-			return err
+			return at, err
 		}
+		at = p.Cursor
 	}
-	return errors.New("engine ended the search before its last page")
+	return at, errors.New("engine ended the search before its last page")
 }
 
 // wanted says whether a place belongs to the job. One without a position is not known to lie outside.

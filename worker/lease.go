@@ -246,7 +246,7 @@ func (l *lease) refuse(ctx context.Context, b job.Batch, why error) error {
 		if s := l.tasks[id]; s != nil && !seen[id] {
 			seen[id] = true
 			s.stop(errRefused)
-			failed.Tasks = append(failed.Tasks, job.TaskStep{TaskID: id, Error: errorText(fmt.Errorf("%w: %w", errRefused, why))})
+			failed.Tasks = append(failed.Tasks, job.TaskStep{TaskID: id, Cursor: s.cursor, Error: errorText(fmt.Errorf("%w: %w", errRefused, why))})
 		}
 	}
 	for _, p := range b.Places {

@@ -62,6 +62,22 @@ func TestSmallPagesShareABatchAndLargeOnesDoNotWait(t *testing.T) {
 	})
 }
 
+func TestATaskThatIsOverDoesNotWaitForOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager("a")
+		start := time.Now()
+		w := newWorker(t, m, pagesOf(2, 1, 0), func(c *Config) { c.FlushAfter = time.Hour })
+		if err := w.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.checkPlaces(t, 2, 1)
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
 func TestAResumedTaskBeginsAtItsCursor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -145,7 +161,7 @@ func TestAPausedJobIsHandedBackAndTheWorkerAsksOn(t *testing.T) {
 func TestCancelStopsTheFetchesAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager("a", "b")
+		m := newManager("a")
 		var ordered time.Time
 		m.onRenew = func(job.Fence) (job.Order, error) { ordered = time.Now(); return job.Cancel, nil }
 		var ended time.Time
@@ -232,7 +248,7 @@ func TestAPanicOfTheEngineIsTheTasksError(t *testing.T) {
 		if err := w.Run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if !m.steps[1].Done || !m.steps[3].Done || m.steps[2].Error != "engine panicked: index out of range" || m.places["before"] != 1 {
+		if !m.steps[1].Done || !m.steps[3].Done || m.steps[2].Error != "engine panicked: index out of range" || m.steps[2].Cursor != "1" || m.places["before"] != 1 {
 			t.Errorf("steps %+v", m.steps)
 		}
 		if s := w.Summary(); s.Panics != 1 || s.Failed != 1 || s.Done != 2 {
