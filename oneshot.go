@@ -188,11 +188,13 @@ func openState(c *config) (*runState, error) {
 	return &runState{dir: dir, keep: true}, nil
 }
 
-// close removes the state of a run that has nothing left to resume.
+// close removes the state of a run that has nothing left to resume, or that never began.
 func (s *runState) close() {
 	if s.done || !s.keep {
 		_ = os.RemoveAll(s.dir)
+		return
 	}
+	_ = os.Remove(s.dir) // succeeds only on an empty folder
 }
 
 // rows is the open results: the format's writer over the file.
