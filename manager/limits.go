@@ -46,13 +46,13 @@ func readBody(a huma.API) func(huma.Context, func(huma.Context)) {
 			return
 		}
 		r, w := humago.Unwrap(c)
+		_ = c.SetReadDeadline(time.Now().Add(bodyTime))
 		if r.ContentLength > limit {
-			w.Header().Set("Connection", "close") // or the server would read on to keep the connection
+			_, _ = http.MaxBytesReader(bottom(w), r.Body, 0).Read(make([]byte, 1)) // tells the server
 			refuse(a, c, &http.MaxBytesError{Limit: limit})
 			return
 		}
-		_ = c.SetReadDeadline(time.Now().Add(bodyTime))
-		body, err := unpack(http.MaxBytesReader(w, r.Body, limit), r.Header.Get("Content-Encoding"), limit)
+		body, err := unpack(http.MaxBytesReader(bottom(w), r.Body, limit), r.Header.Get("Content-Encoding"), limit)
 		if err != nil {
 			refuse(a, c, err)
 			return
@@ -60,6 +60,18 @@ func readBody(a huma.API) func(huma.Context, func(huma.Context)) {
 		// A deadline that passes while the handler runs would look as if the client had gone.
 		_ = c.SetReadDeadline(time.Time{})
 		next(bodyContext{c, bytes.NewReader(body)})
+	}
+}
+
+// bottom is the server's own writer. Only through it does a MaxBytesReader tell the server to close the connection slowly enough
+// that a client which still sends sees the answer, and no reset instead.
+func bottom(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = u.Unwrap()
 	}
 }
 
