@@ -1,0 +1,659 @@
+package web_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"gmaps-scraper/api"
+	"gmaps-scraper/export"
+	"gmaps-scraper/gmaps"
+	"gmaps-scraper/job"
+	"gmaps-scraper/manager/web"
+)
+
+// manager speaks the API's wire with what it is given, and remembers what it was asked.
+type manager struct {
+	mu      sync.Mutex
+	jobs    []job.Job
+	spawns  []job.Spawn
+	events  []job.Event
+	tasks   []job.Task
+	results []job.Result
+	next    string       // of every page
+	stats   api.Stats    // of GET /stats
+	refuse  *api.Problem // of every POST and DELETE
+	fail    *api.Problem // of every GET
+	asked   []string     // "METHOD path?query"
+	created []api.NewJob
+	keys    []string
+}
+
+func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked = append(m.asked, r.Method+" "+r.URL.RequestURI())
+	problem := m.fail
+	if r.Method != http.MethodGet {
+		problem = m.refuse
+	}
+	if problem != nil {
+		answer(w, "application/problem+json", problem.Status, problem)
+		return
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+api.PathJobs, func(w http.ResponseWriter, _ *http.Request) { answerOK(w, api.JobPage{Jobs: m.jobs, Next: m.next}) })
+	mux.HandleFunc("POST "+api.PathJobs, func(w http.ResponseWriter, r *http.Request) {
+		var n api.NewJob
+		if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
+			answer(w, "application/problem+json", 400, api.Problem{Title: err.Error(), Status: 400})
+			return
+		}
+		m.created, m.keys = append(m.created, n), append(m.keys, r.Header.Get(api.HeaderIdempotencyKey))
+		answer(w, "application/json", http.StatusCreated, job.Job{ID: "new-job"})
+	})
+	mux.HandleFunc("GET "+api.PathJob, func(w http.ResponseWriter, r *http.Request) {
+		i := slices.IndexFunc(m.jobs, func(j job.Job) bool { return string(j.ID) == r.PathValue("id") })
+		if i < 0 {
+			answer(w, "application/problem+json", 404, api.Problem{Title: "Not Found", Status: 404})
+			return
+		}
+		answerOK(w, m.jobs[i])
+	})
+	mux.HandleFunc("DELETE "+api.PathJob, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("POST "+api.PathJob+"/{action}", func(w http.ResponseWriter, _ *http.Request) { answerOK(w, job.Job{}) })
+	mux.HandleFunc("GET "+api.PathTasks, func(w http.ResponseWriter, _ *http.Request) { answerOK(w, api.TaskPage{Tasks: m.tasks, Next: m.next}) })
+	mux.HandleFunc("GET "+api.PathEvents, func(w http.ResponseWriter, _ *http.Request) {
+		answerOK(w, api.EventPage{Events: m.events, Next: m.next})
+	})
+	mux.HandleFunc("GET "+api.PathSpawns, func(w http.ResponseWriter, _ *http.Request) {
+		answerOK(w, api.SpawnPage{Spawns: m.spawns, Next: m.next})
+	})
+	mux.HandleFunc("GET "+api.PathResults, func(w http.ResponseWriter, _ *http.Request) {
+		answerOK(w, api.ResultPage{Results: m.results, Next: m.next})
+	})
+	mux.HandleFunc("GET "+api.PathStats, func(w http.ResponseWriter, _ *http.Request) { answerOK(w, m.stats) })
+	mux.ServeHTTP(w, r)
+}
+
+func answerOK(w http.ResponseWriter, v any) { answer(w, "application/json", http.StatusOK, v) }
+
+func answer(w http.ResponseWriter, kind string, status int, v any) {
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func (m *manager) askedFor(prefix string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.asked, func(s string) bool { return strings.HasPrefix(s, prefix) })
+}
+
+// openDashboard returns a dashboard over m.
+func openDashboard(t *testing.T, m *manager) http.Handler {
+	t.Helper()
+	client, err := api.NewClient("http://manager", "", api.InProcess(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := web.New(web.Config{API: client, Version: "v1.2.3", Backend: "process"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// document is a page that was parsed.
+type document struct {
+	status int
+	header http.Header
+	raw    string
+	root   *html.Node
+}
+
+func get(t *testing.T, h http.Handler, target string) document {
+	t.Helper()
+	return serve(t, h, httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil))
+}
+
+func post(t *testing.T, h http.Handler, target string, form url.Values) document {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return serve(t, h, r)
+}
+
+// serve answers a request and holds every page to what all pages must keep.
+func serve(t *testing.T, h http.Handler, r *http.Request) document {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, r)
+	res := rec.Result()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := document{status: res.StatusCode, header: res.Header, raw: string(b)}
+	if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") || len(b) == 0 || res.StatusCode == http.StatusSeeOther {
+		return d
+	}
+	if d.root, err = html.Parse(bytes.NewReader(b)); err != nil {
+		t.Fatal(err)
+	}
+	checkPage(t, r.URL.String(), d)
+	return d
+}
+
+// checkPage: no script but ours, no style or handler inline, nothing from elsewhere, one main heading, ids once, fields with labels.
+func checkPage(t *testing.T, target string, d document) {
+	t.Helper()
+	if csp := d.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
+		t.Errorf("%s: content security policy %q", target, csp)
+	}
+	headings, ids := 0, map[string]bool{}
+	for n := range d.root.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		switch n.Data {
+		case "h1":
+			headings++
+		case "script":
+			if n.FirstChild != nil || !strings.HasPrefix(attr(n, "src"), "/static/live.js") {
+				t.Errorf("%s: a script that is not ours: %s", target, attr(n, "src"))
+			}
+		case "style", "iframe", "object":
+			t.Errorf("%s: has a <%s>", target, n.Data)
+		case "img", "link":
+			if src := attr(n, "src") + attr(n, "href"); !strings.HasPrefix(src, "/static/") {
+				t.Errorf("%s: loads %s", target, src)
+			}
+		case "input", "select", "textarea":
+			if attr(n, "type") != "hidden" && !inside(n, "label") {
+				t.Errorf("%s: field %s has no label", target, attr(n, "name"))
+			}
+		}
+		for _, a := range n.Attr {
+			if strings.HasPrefix(a.Key, "on") || a.Key == "style" {
+				t.Errorf("%s: <%s> has the attribute %s", target, n.Data, a.Key)
+			}
+			if (a.Key == "href" || a.Key == "action" || a.Key == "src") && strings.Contains(strings.ToLower(a.Val), "javascript:") {
+				t.Errorf("%s: <%s %s=%q>", target, n.Data, a.Key, a.Val)
+			}
+			if a.Key == "id" {
+				if ids[a.Val] {
+					t.Errorf("%s: id %s twice", target, a.Val)
+				}
+				ids[a.Val] = true
+			}
+		}
+	}
+	if headings != 1 {
+		t.Errorf("%s: %d main headings, want 1", target, headings)
+	}
+	if strings.Contains(d.raw, "ZgotmplZ") && !strings.Contains(target, "evil") {
+		t.Errorf("%s: the template engine refused a value", target)
+	}
+}
+
+func attr(n *html.Node, name string) string {
+	for _, a := range n.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+func inside(n *html.Node, tag string) bool {
+	for p := range n.Ancestors() {
+		if p.Data == tag {
+			return true
+		}
+	}
+	return false
+}
+
+// text is all that a person reads.
+func (d document) text() string {
+	var b strings.Builder
+	for n := range d.root.Descendants() {
+		if n.Type == html.TextNode && n.Parent.Data != "noscript" {
+			b.WriteString(n.Data)
+			b.WriteByte(' ')
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// find returns the elements of a tag for which an attribute has a value.
+func (d document) find(tag, key, value string) []*html.Node {
+	var found []*html.Node
+	for n := range d.root.Descendants() {
+		if n.Type == html.ElementNode && n.Data == tag && attr(n, key) == value {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
+func (d document) wants(t *testing.T, texts ...string) {
+	t.Helper()
+	all := d.text()
+	for _, s := range texts {
+		if !strings.Contains(all, s) {
+			t.Errorf("the page does not say %q; it says %q", s, all)
+		}
+	}
+}
+
+func (d document) links(t *testing.T, tag, key string, targets ...string) {
+	t.Helper()
+	for _, target := range targets {
+		if len(d.find(tag, key, target)) == 0 {
+			t.Errorf("the page has no <%s %s=%q>", tag, key, target)
+		}
+	}
+}
+
+func someJob(state job.State) job.Job {
+	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	j := job.Job{
+		ID: "j1", State: state, CreatedAt: at, StartedAt: at.Add(time.Second), UpdatedAt: at,
+		Spec:   job.Spec{Name: "coffee in Athens", Inputs: []job.Input{{Text: "coffee in Athens"}}, Lang: "en", Detail: gmaps.DetailAuto, MaxWorkers: 2, Priority: 3},
+		Counts: job.Counts{Tasks: 8, Open: 2, Leased: 2, Done: 3, Dead: 1, Places: 12345, Duplicates: 7, Spawns: 2},
+	}
+	if state.Terminal() {
+		j.EndedAt, j.Partial = at.Add(90*time.Second), true
+	}
+	return j
+}
+
+func TestJobsPageListsJobs(t *testing.T) {
+	t.Parallel()
+	waiting := someJob(job.Pending)
+	waiting.ID, waiting.Waiting = "j2", "image not found: make image"
+	m := &manager{
+		jobs: []job.Job{someJob(job.Running), waiting}, next: "j2",
+		stats: api.Stats{Jobs: map[job.State]int{job.Running: 4}, Spawns: map[job.SpawnState]int{job.SpawnRunning: 2, job.SpawnPending: 1, job.SpawnEnded: 50}, Results: 1234567, Breaker: "three creates failed"},
+	}
+	d := get(t, openDashboard(t, m), "/?state=running&state=pending&state=nonsense&search=coffee+%26+tea&before=j9")
+	d.wants(t, "coffee in Athens", "running 4", "50%", "12,345", "waits: image not found: make image", "1,234,567", "Live workers 3", "three creates failed", "v1.2.3", "workers: process")
+	d.links(t, "a", "href", "/jobs/j1", "/jobs/new", "/?search=coffee+%26+tea&state=pending", "/?before=j2&search=coffee+%26+tea&state=running&state=pending", "/?search=coffee+%26+tea&state=running&state=pending")
+	if !m.askedFor("GET /api/v1/jobs?before=j9&limit=50&search=coffee+%26+tea&state=running&state=pending") {
+		t.Errorf("asked %q", m.asked)
+	}
+	if n := d.find("progress", "value", "50"); len(n) != 2 {
+		t.Errorf("got %d progress bars at 50, want 2", len(n))
+	}
+}
+
+func TestEmptyListsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	h := openDashboard(t, &manager{})
+	get(t, h, "/").wants(t, "There is no job yet", "Make the first one")
+	get(t, h, "/?search=x").wants(t, "No job matches", "Show all jobs")
+}
+
+func TestJobPageShowsAllOfAJob(t *testing.T) {
+	t.Parallel()
+	zero, killed := 0, 137
+	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	m := &manager{
+		jobs: []job.Job{someJob(job.Running)},
+		spawns: []job.Spawn{
+			{ID: "s1", Backend: "process", State: job.SpawnEnded, Outcome: job.Exited, ExitCode: &zero, CreatedAt: at, EndedAt: at.Add(time.Minute), LogTail: "worker started\nworker ended"},
+			{ID: "s2", Backend: "process", State: job.SpawnEnded, Outcome: job.NeverLeased, ExitCode: &killed, Reason: "out of memory: give it more", CreatedAt: at, EndedAt: at},
+			{ID: "s3", Backend: "process", State: job.SpawnRunning, CreatedAt: at},
+		},
+		events: []job.Event{{ID: 1, At: at, Kind: job.EventCreated, Text: "8 tasks"}, {ID: 2, At: at, Kind: job.EventSpawnFailed, Text: "no image"}},
+		tasks: []job.Task{
+			{ID: 4, State: job.TaskDead, Query: gmaps.Query{Keyword: "tea in Athens"}, Attempts: 3, Crashes: 2, Error: "google refused (captcha)", Cell: &job.Box{MinLat: 1.5, MinLng: 2}},
+			{ID: 5, State: job.TaskDead, Query: gmaps.Query{Place: &gmaps.PlaceRef{DataID: "0x1:0x2"}}, Attempts: 3, Error: "moved"},
+		},
+		next: "77",
+	}
+	d := get(t, openDashboard(t, m), "/jobs/j1")
+	d.wants(t, "coffee in Athens", "50%", "12,345", "Found again 7", "exit code 0", "exit code 137", "never leased", "out of memory: give it more", "worker started worker ended",
+		"spawn failed no image", "tea in Athens", "google refused (captcha)", "its worker died 2 times", "0x1:0x2", "2026-05-01 12:00:00 UTC", "The end of its log is kept", "These are the first 100")
+	d.links(t, "form", "action", "/jobs/j1/pause", "/jobs/j1/cancel")
+	d.links(t, "a", "href", "/jobs/j1/results", "/jobs/j1?events=77#timeline")
+	for _, f := range export.Formats() {
+		d.links(t, "a", "href", "/api/v1/jobs/j1/export?format="+f)
+	}
+	d.links(t, "div", "data-stream", "/api/v1/jobs/j1/stream")
+	for _, absent := range []string{"/jobs/j1/resume", "/jobs/j1/delete", "/jobs/j1/retry"} {
+		if len(d.find("form", "action", absent)) != 0 {
+			t.Errorf("a running job offers %s", absent)
+		}
+	}
+}
+
+func TestJobPageOffersWhatTheStateAllows(t *testing.T) {
+	t.Parallel()
+	for state, offers := range map[job.State][]string{
+		job.Pending: {"pause", "cancel"}, job.Running: {"pause", "cancel"}, job.Paused: {"resume", "cancel"},
+		job.Succeeded: {"retry", "delete"}, job.Failed: {"retry", "delete"}, job.Cancelled: {"retry", "delete"},
+	} {
+		d := get(t, openDashboard(t, &manager{jobs: []job.Job{someJob(state)}}), "/jobs/j1")
+		for _, action := range []string{"pause", "cancel", "resume", "retry", "delete"} {
+			got, want := len(d.find("form", "action", "/jobs/j1/"+action)) > 0, slices.Contains(offers, action)
+			if got != want {
+				t.Errorf("%s job: offers %s is %t, want %t", state, action, got, want)
+			}
+		}
+		if live := len(d.find("div", "data-stream", "/api/v1/jobs/j1/stream")) > 0; live == state.Terminal() {
+			t.Errorf("%s job: follows the stream is %t", state, live)
+		}
+	}
+}
+
+func TestActionsCallTheAPIAndLeadBack(t *testing.T) {
+	t.Parallel()
+	for action, call := range map[string]string{
+		"cancel": "POST /api/v1/jobs/j1/cancel", "pause": "POST /api/v1/jobs/j1/pause", "resume": "POST /api/v1/jobs/j1/resume",
+		"retry": "POST /api/v1/jobs/j1/retry", "delete": "DELETE /api/v1/jobs/j1",
+	} {
+		m := &manager{jobs: []job.Job{someJob(job.Running)}}
+		d := post(t, openDashboard(t, m), "/jobs/j1/"+action, nil)
+		where := "/jobs/j1"
+		if action == "delete" {
+			where = "/"
+		}
+		if d.status != http.StatusSeeOther || d.header.Get("Location") != where || !m.askedFor(call) {
+			t.Errorf("%s: %d to %q, asked %q", action, d.status, d.header.Get("Location"), m.asked)
+		}
+	}
+	m := &manager{jobs: []job.Job{someJob(job.Succeeded)}, refuse: &api.Problem{Title: "Conflict", Status: 409, Detail: "not possible in the job's state"}}
+	h := openDashboard(t, m)
+	d := post(t, h, "/jobs/j1/pause", nil)
+	if d.status != http.StatusConflict {
+		t.Errorf("pause of an ended job: status %d, want 409", d.status)
+	}
+	d.wants(t, "not possible in the job's state", "coffee in Athens")
+	if d := post(t, h, "/jobs/j1/explode", nil); d.status != http.StatusNotFound {
+		t.Errorf("unknown action: status %d", d.status)
+	}
+	if d := get(t, h, "/jobs/j1/cancel"); d.status == http.StatusOK || m.askedFor("POST /api/v1/jobs/j1/cancel") {
+		t.Error("a GET cancels a job")
+	}
+}
+
+func TestNewJobFormSendsAllItsFields(t *testing.T) {
+	t.Parallel()
+	m := &manager{}
+	h := openDashboard(t, m)
+	d := get(t, h, "/jobs/new")
+	key := attr(d.find("input", "name", "key")[0], "value")
+	d = post(t, h, "/jobs", url.Values{
+		"key": {key}, "name": {"my job"}, "lines": {"coffee #!# id-1\r\n# not this\r\n\r\ntea"}, "lang": {"el"}, "country": {"gr"}, "where": {"box"},
+		"min_lat": {"34,5"}, "min_lng": {"33"}, "max_lat": {"34.7"}, "max_lng": {"33.1"}, "cell_meters": {"500"}, "zoom": {"15"}, "strict": {"1"}, "depth": {"3"}, "detail": {"always"},
+		"extra_reviews": {"1"}, "max_reviews": {"40"}, "priority": {"7"}, "max_results": {"100"}, "max_time": {"30m"}, "max_workers": {"4"}, "lat": {"this is not read"},
+	})
+	if d.status != http.StatusSeeOther || d.header.Get("Location") != "/jobs/new-job" {
+		t.Fatalf("got %d to %q: %s", d.status, d.header.Get("Location"), d.raw)
+	}
+	got, err := json.Marshal(m.created[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"name":"my job","inputs":[{"text":"coffee","id":"id-1"},{"text":"tea"}],"lang":"el","country":"GR","area":{"zoom":15,"box":{"min_lat":34.5,"min_lng":33,"max_lat":34.7,"max_lng":33.1},"cell_meters":500,"strict":true},` +
+		`"depth":3,"detail":"always","extra_reviews":true,"max_reviews":40,"priority":7,"max_results":100,"max_time":"30m","max_workers":4}`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if m.keys[0] != key || len(key) < 16 {
+		t.Errorf("idempotency key %q, form had %q", m.keys[0], key)
+	}
+	post(t, h, "/jobs", url.Values{"lines": {"x"}, "where": {"point"}, "lat": {"1"}, "lng": {"2"}, "radius_meters": {"300"}})
+	if c := m.created[1].Area.Center; c == nil || *c != (gmaps.Point{Lat: 1, Lng: 2}) || m.created[1].Area.RadiusMeters != 300 {
+		t.Errorf("got %+v", m.created[1].Area)
+	}
+}
+
+// fault returns the words beside a field.
+func (d document) fault(field string) string {
+	for n := range d.root.Descendants() {
+		if n.Type != html.ElementNode || attr(n, "name") != field {
+			continue
+		}
+		for label := range n.Ancestors() {
+			if label.Data != "label" {
+				continue
+			}
+			for e := range label.Descendants() {
+				if attr(e, "class") == "error" {
+					return e.FirstChild.Data
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func TestNewJobFormShowsErrorsBesideTheirFieldsAndKeepsTheInput(t *testing.T) {
+	t.Parallel()
+	m := &manager{}
+	h := openDashboard(t, m)
+	d := post(t, h, "/jobs", url.Values{"lines": {""}, "depth": {"many"}, "where": {"point"}, "lat": {"north"}, "lng": {""}, "max_time": {"30m"}})
+	if d.status != http.StatusUnprocessableEntity || len(m.created) != 0 {
+		t.Fatalf("status %d, %d jobs made", d.status, len(m.created))
+	}
+	for field, want := range map[string]string{
+		"lines": "Give at least one search", "depth": `"many" is not a whole number`, "lat": `"north" is not a number`, "lng": "This is needed", "max_time": "",
+	} {
+		if got := d.fault(field); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%s: says %q, want %q", field, got, want)
+		}
+	}
+	for name, value := range map[string]string{"depth": "many", "lat": "north", "max_time": "30m"} {
+		if got := attr(d.find("input", "name", name)[0], "value"); got != value {
+			t.Errorf("%s: kept %q, want %q", name, got, value)
+		}
+	}
+	if got := d.fault("depth"); got == "" || attr(d.find("input", "name", "depth")[0], "aria-invalid") != "true" {
+		t.Error("the field with the error is not marked")
+	}
+
+	m.refuse = &api.Problem{Title: "Unprocessable Entity", Status: 422, Errors: []api.ProblemField{
+		{Location: "body.area.zoom", Message: "99 is not between 1 and 21"}, {Location: "body.priority", Message: "expected number <= 10"},
+		{Location: "body.inputs[1]", Message: "the query is empty"}, {Location: "body.area.box", Message: "is empty"}, {Location: "body.engine", Message: "not known"},
+	}}
+	d = post(t, h, "/jobs", url.Values{"key": {"k1"}, "lines": {"coffee <b>&amp;"}, "zoom": {"99"}})
+	for field, want := range map[string]string{"zoom": "99 is not between", "priority": "<= 10", "lines": "is empty", "min_lat": "is empty"} {
+		if got := d.fault(field); !strings.Contains(got, want) {
+			t.Errorf("%s: says %q, want %q", field, got, want)
+		}
+	}
+	d.wants(t, "body.engine: not known", "coffee <b>&amp;")
+	if key := attr(d.find("input", "name", "key")[0], "value"); key == "k1" {
+		t.Error("a refused form keeps its key: the corrected one would be refused as another request")
+	}
+
+	m.refuse = &api.Problem{Title: "Service Unavailable", Status: 503}
+	d = post(t, h, "/jobs", url.Values{"key": {"k2"}, "lines": {"coffee"}})
+	d.wants(t, "The database cannot answer now", "coffee")
+	if key := attr(d.find("input", "name", "key")[0], "value"); key != "k2" || d.status != 503 {
+		t.Errorf("status %d, key %q: a job may have been made, so that the key must stay", d.status, key)
+	}
+}
+
+// upload posts a file.
+func upload(t *testing.T, h http.Handler, lines string, file []byte) document {
+	t.Helper()
+	var b bytes.Buffer
+	form := multipart.NewWriter(&b)
+	_ = form.WriteField("lines", lines)
+	part, err := form.CreateFormFile("file", "queries.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = part.Write(file)
+	if err := form.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/jobs", &b)
+	r.Header.Set("Content-Type", form.FormDataContentType())
+	return serve(t, h, r)
+}
+
+func TestNewJobFormTakesAFile(t *testing.T) {
+	t.Parallel()
+	m := &manager{}
+	h := openDashboard(t, m)
+	if d := upload(t, h, "one", []byte("\xef\xbb\xbftwo\r\nthree #!# 3\r\n")); d.status != http.StatusSeeOther {
+		t.Fatalf("status %d: %s", d.status, d.raw)
+	}
+	if got := fmt.Sprint(m.created[0].Inputs); got != "[{one } {two } {three 3}]" {
+		t.Errorf("got %s", got)
+	}
+	d := upload(t, h, "", []byte("good\nbad \xff line\n"))
+	if got := d.fault("file"); !strings.Contains(got, "queries.txt") || !strings.Contains(got, "line 2") || !strings.Contains(got, "UTF-8") {
+		t.Errorf("broken UTF-8: says %q", got)
+	}
+	if d := upload(t, h, "", bytes.Repeat([]byte("0123456789\n"), 25<<20/11)); d.status != http.StatusRequestEntityTooLarge {
+		t.Errorf("25 MB: status %d, want 413", d.status)
+	}
+	m.refuse = &api.Problem{Title: "Unprocessable Entity", Status: 422, Errors: []api.ProblemField{{Location: "body.lang", Message: "is no language"}}}
+	upload(t, h, "", []byte("kept line")).wants(t, "kept line", "is no language")
+	upload(t, h, "", bytes.Repeat([]byte("0123456789\n"), 1<<20/11)).wants(t, "is no language")
+}
+
+func TestResultsPage(t *testing.T) {
+	t.Parallel()
+	m := &manager{jobs: []job.Job{someJob(job.Running)}, next: "42", results: []job.Result{
+		{Seq: 41, Place: gmaps.Place{Title: "Sun Café", Link: "https://www.google.com/maps?cid=1", Categories: []string{"Coffee shop"}, Rating: 4.5, ReviewCount: 1234, Address: "Main 1", Phone: "+357 25 1", Website: "https://sun.example/x", Domain: "sun.example", Closed: gmaps.ClosedTemporarily}},
+		{Seq: 42, Place: gmaps.Place{DataID: "0x1:0x2"}},
+	}}
+	h := openDashboard(t, m)
+	d := get(t, h, "/jobs/j1/results?search=sun&city=Limassol&min_rating=4%2C5&website=true&phone=false&country=cy&after=7")
+	d.wants(t, "Sun Café", "4.5", "1,234", "Coffee shop", "sun.example", "closed temporarily", "0x1:0x2", "and more are coming")
+	d.links(t, "a", "href", "https://www.google.com/maps?cid=1", "https://sun.example/x")
+	if !m.askedFor("GET /api/v1/jobs/j1/results?after=7&city=Limassol&country=CY&limit=100&min_rating=4.5&phone=false&search=sun&website=true") {
+		t.Errorf("asked %q", m.asked)
+	}
+	d.links(t, "a", "href", "/jobs/j1/results?after=42&city=Limassol&country=cy&min_rating=4%2C5&phone=false&search=sun&website=true")
+	if len(d.find("option", "selected", "")) == 0 || attr(d.find("input", "name", "search")[0], "value") != "sun" {
+		t.Error("the filter is not kept")
+	}
+	for _, bad := range []string{"min_rating=9", "min_rating=x", "after=x", "after=-1"} {
+		if d := get(t, h, "/jobs/j1/results?"+bad); d.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: status %d, want 422", bad, d.status)
+		}
+	}
+	m.results, m.next = nil, ""
+	get(t, h, "/jobs/j1/results").wants(t, "No place was found yet")
+	get(t, h, "/jobs/j1/results?search=x").wants(t, "No place matches")
+}
+
+func TestHostileTextIsShownAndNotRun(t *testing.T) {
+	t.Parallel()
+	const evil = `</title><script>alert(1)</script>"'><img src=x onerror=alert(1)>{{.}}`
+	j := someJob(job.Failed)
+	j.Spec.Name, j.Waiting, j.Reason, j.Spec.Inputs = evil, evil, evil, []job.Input{{Text: evil, ID: evil}}
+	m := &manager{
+		jobs: []job.Job{j}, stats: api.Stats{Breaker: evil},
+		spawns: []job.Spawn{{ID: evil, Backend: evil, State: evil, Outcome: evil, Reason: evil, LogTail: evil, ExternalID: evil}},
+		events: []job.Event{{Kind: evil, Text: evil}},
+		tasks:  []job.Task{{Query: gmaps.Query{Keyword: evil}, Error: evil}},
+		results: []job.Result{{Place: gmaps.Place{
+			Title: evil, Link: "javascript:alert(1)", Website: "javascript:alert(1)", Domain: evil, Address: evil, Phone: evil, Categories: []string{evil}, Closed: evil,
+		}}},
+	}
+	h := openDashboard(t, m)
+	q := url.QueryEscape(evil)
+	for _, target := range []string{"/?evil=1&search=" + q, "/jobs/j1?evil=1", "/jobs/j1/results?evil=1&search=" + q + "&city=" + q, "/login?evil=1&next=" + q, "/jobs/new?evil=1"} {
+		d := get(t, h, target) // checkPage finds scripts and handlers
+		if d.status != http.StatusOK {
+			t.Errorf("%s: status %d", target, d.status)
+		}
+		if strings.Contains(d.raw, "<script>alert") || strings.Contains(d.raw, "<img src=x") {
+			t.Errorf("%s: the text came through as markup", target)
+		}
+	}
+	get(t, h, "/jobs/j1?evil=1").wants(t, "<script>alert(1)</script>")
+	d := post(t, h, "/jobs?evil=1", url.Values{"lines": {evil + "\x00"}, "name": {evil}, "zoom": {evil}})
+	d.wants(t, "control character", "<script>alert(1)</script>")
+}
+
+func TestErrorsAreSaidInWordsWithTheMend(t *testing.T) {
+	t.Parallel()
+	m := &manager{}
+	h := openDashboard(t, m)
+	if d := get(t, h, "/jobs/none"); d.status != http.StatusNotFound {
+		t.Errorf("status %d, want 404", d.status)
+	} else {
+		d.wants(t, "There is no such job", "All jobs")
+	}
+	if d := get(t, h, "/nonsense"); d.status != http.StatusNotFound {
+		t.Errorf("status %d, want 404", d.status)
+	}
+	m.fail = &api.Problem{Title: "Service Unavailable", Status: 503}
+	for _, target := range []string{"/", "/jobs/j1", "/jobs/j1/results"} {
+		d := get(t, h, target)
+		if d.status != http.StatusServiceUnavailable {
+			t.Errorf("%s: status %d, want 503", target, d.status)
+		}
+		d.wants(t, "The database cannot answer now")
+	}
+	m.fail = &api.Problem{Title: "Unprocessable Entity", Status: 422, Detail: "the request is not valid"}
+	get(t, h, "/?search=x").wants(t, "the request is not valid")
+}
+
+func TestLoginKeepsWhereToGo(t *testing.T) {
+	t.Parallel()
+	h := openDashboard(t, &manager{})
+	d := get(t, h, "/login?error=1&next=%2Fjobs%2Fj1%3Fa%3Db")
+	d.wants(t, "This key is not right")
+	if got := attr(d.find("input", "name", "next")[0], "value"); got != "/jobs/j1?a=b" {
+		t.Errorf("next is %q", got)
+	}
+	d.links(t, "form", "action", "/login")
+	if len(d.find("form", "action", "/logout")) != 0 {
+		t.Error("the login page offers to log out")
+	}
+}
+
+func TestStaticFilesAreServedAndCached(t *testing.T) {
+	t.Parallel()
+	h := openDashboard(t, &manager{jobs: []job.Job{someJob(job.Running)}})
+	d := get(t, h, "/jobs/j1")
+	for n := range d.root.Descendants() {
+		target := attr(n, "href")
+		if n.Data == "script" || n.Data == "img" {
+			target = attr(n, "src")
+		}
+		if !strings.HasPrefix(target, "/static/") {
+			continue
+		}
+		got := get(t, h, target)
+		if got.status != http.StatusOK || !strings.Contains(got.header.Get("Cache-Control"), "immutable") {
+			t.Errorf("%s: status %d, cache %q", target, got.status, got.header.Get("Cache-Control"))
+		}
+	}
+	for _, target := range []string{"/static/", "/static/none.css"} {
+		if got := get(t, h, target); got.status != http.StatusNotFound {
+			t.Errorf("%s: status %d, want 404", target, got.status)
+		}
+	}
+}
+
+func TestNewNeedsAClient(t *testing.T) {
+	t.Parallel()
+	if _, err := web.New(web.Config{}); err == nil {
+		t.Error("a dashboard without an API was made")
+	}
+}
