@@ -243,3 +243,103 @@ func TestRunEndsCleanly(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatBeganBeforeAFailureProvesNothing(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var b breaker
+	old := b.current()
+	b.fail(old, now, "first")
+	b.fail(old, now, "under way together with the first")
+	b.succeed(old)
+	if n := b.allow(now, 4, 0); n != 1 {
+		t.Errorf("after one failure %d starts are allowed, want 1", n)
+	}
+	b.fail(b.current(), now, "second")
+	if n := b.allow(now.Add(5*time.Second-1), 4, 0); n != 0 {
+		t.Errorf("within the backoff %d starts are allowed, want 0", n)
+	}
+	if n := b.allow(now.Add(5*time.Second), 4, 1); n != 0 {
+		t.Errorf("beside an unproven one %d starts are allowed, want 0", n)
+	}
+	b.succeed(b.current())
+	if n := b.allow(now, 4, 1); n != 4 {
+		t.Errorf("after a success %d starts are allowed, want 4", n)
+	}
+}
+
+// A worker may speak, do its work and end between two ticks.
+func TestFastWorkerClosesTheBreakerToo(t *testing.T) {
+	t.Parallel()
+	c := newTrial(t, func(_ *reconcilerConfig, b *scripted) { b.createErr = errImage })
+	id := c.job()
+	c.ticks(20 * time.Second)
+	c.b.set(func() { c.b.createErr = nil })
+	c.ticks(14 * time.Second)
+	c.pass(80 * time.Second)
+	c.tick()
+	row := c.spawn(id)
+	c.wantSpawn(row.ID, job.SpawnStarted, "")
+	c.join(row.ID)
+	c.rows().setState(id, job.Succeeded)
+	c.b.exit(row.ID, spawner.Exit{})
+	c.tick()
+	c.wantSpawn(row.ID, job.SpawnEnded, job.Exited)
+	if s, _, reason := c.r.breaker.state(c.now()); s != breakerClosed || reason != "" {
+		t.Errorf("the breaker is %v (%s), want closed", s, reason)
+	}
+}
+
+func TestCreatesAtOnceAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrial(t, func(cfg *reconcilerConfig, b *scripted) { b.hang["*"] = false })
+		for range 8 {
+			c.job()
+		}
+		for range 5 {
+			if err := c.r.tick(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if n := c.b.created(); n != 4 {
+			t.Errorf("%d creates under way, want 4", n)
+		}
+		if n := len(c.rows().planned); n != 4 {
+			t.Errorf("%d rows written, want no more than are created", n)
+		}
+		if err := c.r.ops.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// The job is cancelled while its create hangs: what the create brings is stopped, with its evidence kept.
+func TestCancelDuringCreateStopsWhatComes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrial(t, func(cfg *reconcilerConfig, b *scripted) { b.hang["*"] = false })
+		id := c.job()
+		tick := func() {
+			if err := c.r.tick(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		tick()
+		row := c.spawn(id)
+		c.rows().setState(id, job.Cancelled)
+		tick()
+		c.wantSpawn(row.ID, job.SpawnPending, "")
+		c.b.add(spawner.Worker{ID: "late", Name: row.Name(), SpawnID: string(row.ID), Running: true})
+		tick()
+		got := c.wantSpawn(row.ID, job.SpawnEnded, job.Stopped)
+		if got.LogTail == "" || len(c.b.running()) != 0 {
+			t.Errorf("log %q, running %v; want the worker stopped and its log kept", got.LogTail, c.b.running())
+		}
+		if err := c.r.ops.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

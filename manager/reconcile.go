@@ -81,8 +81,9 @@ type reconciler struct {
 
 	// Only the tick touches these.
 	sightings
-	waitingDue  time.Time
+	told        bool // waitingText is what jobs say
 	waitingText string
+	waitingDue  time.Time
 	lastTick    time.Time
 }
 

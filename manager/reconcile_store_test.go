@@ -53,19 +53,6 @@ func (s *rowStore) Job(_ context.Context, id job.ID) (job.Job, error) {
 	return job.Job{}, store.ErrNotFound
 }
 
-func (s *rowStore) Jobs(_ context.Context, f store.JobFilter) ([]job.Job, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var page []job.Job
-	for _, id := range slices.Backward(s.order) {
-		j := s.jobs[id]
-		if slices.Contains(f.States, j.State) && (f.Before == "" || j.ID < f.Before) && len(page) < f.Limit {
-			page = append(page, *j)
-		}
-	}
-	return page, nil
-}
-
 // setState is what users and workers bring about.
 func (s *rowStore) setState(id job.ID, state job.State) {
 	s.mu.Lock()
@@ -196,8 +183,15 @@ func (s *rowStore) Spawns(_ context.Context, f store.SpawnFilter) ([]job.Spawn, 
 func (s *rowStore) SetWaiting(_ context.Context, why string, jobs ...job.ID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	served := map[job.ID]bool{}
+	for _, row := range s.spawns {
+		served[row.JobID] = served[row.JobID] || row.Live()
+	}
+	if len(jobs) == 0 {
+		jobs = s.order
+	}
 	for _, id := range jobs {
-		if j := s.jobs[id]; j.Waiting != why {
+		if j := s.jobs[id]; j.Waiting != why && (why == "" || !j.State.Terminal() && !served[id]) {
 			j.Waiting = why
 			s.events[id] = append(s.events[id], why)
 		}

@@ -476,3 +476,33 @@ func (c *trial) running() job.Spawn {
 	c.tick()
 	return c.wantSpawn(c.spawn(id).ID, job.SpawnRunning, "")
 }
+
+func TestSecondWorkerOfASpawnIsTheOneThatIsNotOnRecord(t *testing.T) {
+	t.Parallel()
+	c := newTrial(t, nil)
+	row := c.running()
+	c.b.set(func() {
+		second := &scriptedWorker{Worker: spawner.Worker{ID: "second", Name: row.Name(), SpawnID: string(row.ID), Running: true}}
+		c.b.workers = slices.Insert(c.b.workers, 0, second)
+	})
+	c.ticks(3 * c.cfg.Interval)
+	if diff := cmp.Diff([]spawner.ID{"second"}, c.b.stops); diff != "" {
+		t.Errorf("stopped (-want +got):\n%s", diff)
+	}
+	c.wantSpawn(row.ID, job.SpawnRunning, "")
+}
+
+func TestWorkerThatEndsWhileStoppingIsNotCharged(t *testing.T) {
+	t.Parallel()
+	c := newTrial(t, nil)
+	row := c.running()
+	if err := c.store.SpawnStopping(t.Context(), row.ID, "its job is paused"); err != nil {
+		t.Fatal(err)
+	}
+	c.b.exit(row.ID, spawner.Exit{Code: 137})
+	c.tick()
+	c.wantSpawn(row.ID, job.SpawnEnded, job.Stopped)
+	if !c.rows().ends[row.ID].GaveBack {
+		t.Error("the stop was charged")
+	}
+}
