@@ -25,6 +25,19 @@ func (r *reconciler) why(now time.Time, live, ceiling int) string {
 	return ""
 }
 
+// served returns the jobs whose text is out of date. While starts fail a spawn is only a try until its worker has spoken: to
+// clear the text for each would write an event for each.
+func (r *reconciler) served(now time.Time, live []job.Spawn) []job.ID {
+	_, _, reason := r.breaker.state(now)
+	set := make(map[job.ID]bool, len(live))
+	for _, row := range live {
+		if row.JobID != "" && (reason == "" || !row.JoinedAt.IsZero()) {
+			set[row.JobID] = true
+		}
+	}
+	return slices.Collect(maps.Keys(set))
+}
+
 // tellWaiting writes why to all jobs that have open tasks and no live spawn, and clears it from those that have one. With a new
 // text at once; with the one told last for the sake of jobs that came since, which costs the store a look at all jobs that
 // wait, so it keeps itself to a twentieth of the time.
@@ -33,14 +46,8 @@ func (r *reconciler) tellWaiting(ctx context.Context, now time.Time, why string,
 		return nil
 	}
 	begun := r.now()
-	served := make(map[job.ID]bool, len(live))
-	for _, row := range live {
-		if row.JobID != "" {
-			served[row.JobID] = true
-		}
-	}
-	if why != "" && len(served) > 0 {
-		if err := r.store.SetWaiting(ctx, "", slices.Collect(maps.Keys(served))...); err != nil {
+	if served := r.served(now, live); why != "" && len(served) > 0 {
+		if err := r.store.SetWaiting(ctx, "", served...); err != nil {
 			return fmt.Errorf("clear why jobs wait: %w", err)
 		}
 	}

@@ -193,6 +193,29 @@ func TestProcessCutsTheLogOfARunningWorker(t *testing.T) {
 	}
 }
 
+// A browser that outlives its worker holds the lock still; the worker has ended all the same.
+func TestProcessRemovesWhatAWorkerLeftRunning(t *testing.T) {
+	t.Parallel()
+	p := open(t, spawner.ProcessConfig{Dir: t.TempDir()})
+	s := waiting("a")
+	s.Env[spawnertest.EnvDo] = "litter"
+	w := create(t, p, s)
+	waitFor(t, "worker ended", func() bool { return !list(t, p)[0].Running })
+	exit := collect(t, p, w)
+	_, said, _ := strings.Cut(exit.LogTail, "left ")
+	pid, err := strconv.Atoi(strings.Fields(said + " ?")[0])
+	if err != nil || exit.Code != 0 || syscall.Kill(pid, 0) != nil {
+		t.Fatalf("got code %d, log %q: want 0 and a process left", exit.Code, exit.LogTail)
+	}
+	if err := p.Remove(t.Context(), w.ID); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "leftover ended", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // an orphan may stay a zombie where nobody reaps
+		return err != nil && syscall.Kill(pid, 0) != nil || strings.Contains(string(b), ") Z ")
+	})
+}
+
 func TestProcessLeavesNoZombies(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

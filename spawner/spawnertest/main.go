@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// EnvDo tells Main what to do: "exit N", "wait" (for SIGTERM, then exit 0), "stubborn" (ignore SIGTERM), "flood" (write 6 MiB)
-// or "env" (print arguments and environment).
+// EnvDo tells Main what to do: "exit N", "wait" (for SIGTERM, then exit 0), "stubborn" (ignore SIGTERM), "flood" (write 6 MiB),
+// "env" (print arguments and environment) or "litter" (start another process, print its pid and exit 0 before it).
 const EnvDo = "GMAPS_SPAWNERTEST_DO"
 
 // ManagerOnly is a variable that the tests of a backend set for themselves before Run; no worker may see it.
@@ -58,6 +58,16 @@ func Main() {
 			fmt.Print(line)
 		}
 		fmt.Println("flood is over")
+		os.Exit(0)
+	case "litter":
+		other, err := os.StartProcess(os.Args[0], os.Args[:1], &os.ProcAttr{
+			Env: []string{EnvDo + "=stubborn"}, Files: []*os.File{nil, os.Stdout, os.Stderr, os.NewFile(3, "inherited")},
+		})
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(125)
+		}
+		fmt.Println("left", other.Pid)
 		os.Exit(0)
 	case "env":
 		env := os.Environ()
