@@ -92,7 +92,8 @@ type Store interface {
 	Spawn(ctx context.Context, s job.SpawnID) (job.Spawn, error)
 	// Spawns lists spawns, newest first.
 	Spawns(ctx context.Context, f SpawnFilter) ([]job.Spawn, error)
-	// SetWaiting records why jobs that have open tasks and no live spawn wait; "" clears. It writes an event only when the text changes.
+	// SetWaiting records why jobs that have open tasks and no live spawn wait; "" clears. No jobs: all of them.
+	// It writes an event only when the text changes.
 	SetWaiting(ctx context.Context, why string, jobs ...job.ID) error
 
 	// Results lists a job's results in Seq order, after the cursor.
@@ -177,6 +178,18 @@ type SpawnEnd struct {
 	LogTail  string
 	CostUSD  float64
 	GaveBack bool
+}
+
+// Failure reports whether the worker ended otherwise than by its own success or our stop.
+func (e SpawnEnd) Failure() bool {
+	switch e.Outcome {
+	case job.Stopped:
+		return false
+	case job.Exited:
+		return e.ExitCode == nil || *e.ExitCode != 0
+	default:
+		return true
+	}
 }
 
 // Stats are sums for metrics and the dashboard.
