@@ -28,7 +28,7 @@ type jobAnswer struct{ Body job.Job }
 func (m *Manager) registerJobs(a huma.API) {
 	create := operation("jobs", "createJob", http.MethodPost, api.PathJobs, "Create a job")
 	create.DefaultStatus = http.StatusCreated
-	create.Description = "The job is stored when the answer comes. A repeat with the same " + api.HeaderIdempotencyKey + " and body answers 200 with the job made then. The body may be gzipped."
+	create.Description = "The job is stored when the answer comes. A repeat with the same " + api.HeaderIdempotencyKey + " and body answers 200 with the job made then. The body may be gzipped. The answer is without the inputs."
 	create.Metadata[metaBody] = int64(createBody)
 	create.Metadata[metaTime] = 2 * time.Minute // a million inputs take their time to store
 	handle(m, a, create, m.createJob)
@@ -59,6 +59,7 @@ func (m *Manager) registerAction(a huma.API, id, path, summary string, act func(
 		if err != nil {
 			return nil, err
 		}
+		out.Body.Spec.Inputs = nil // up to a million, which nobody asked for
 		m.log.InfoContext(ctx, "job changed", "job", in.ID, "by", id, "state", out.Body.State)
 		m.ring(ctx, id, out.Body.ID)
 		return out, nil
@@ -103,6 +104,7 @@ func (m *Manager) createJob(ctx context.Context, in *createInput) (*createAnswer
 	if err != nil {
 		return nil, err
 	}
+	j.Spec.Inputs = nil // up to a million, which the client has
 	out := &createAnswer{Status: http.StatusCreated, Location: strings.Replace(api.PathJob, "{id}", string(j.ID), 1), Body: j}
 	if !created {
 		out.Status, out.Replayed = http.StatusOK, "true"

@@ -33,7 +33,7 @@ func newMetrics(s store.Store) *metrics {
 			Buckets: []float64{.001, .005, .025, .1, .5, 1, 5, 30, 120},
 		}, []string{"route", "code"}),
 		panics:     prometheus.NewCounter(prometheus.CounterOpts{Name: "gmaps_http_panics_total", Help: "Handlers that panicked."}),
-		results:    prometheus.NewCounter(prometheus.CounterOpts{Name: "gmaps_results_total", Help: "Places stored through this Manager."}),
+		results:    prometheus.NewCounter(prometheus.CounterOpts{Name: "gmaps_results_total", Help: "Places acknowledged by this Manager; a repeated submit counts again."}),
 		duplicates: prometheus.NewCounter(prometheus.CounterOpts{Name: "gmaps_duplicates_total", Help: "Places handed in that their job had."}),
 		firstByte: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "gmaps_spawn_first_byte_seconds", Help: "Time from the spawn's row to the worker's first word.",
