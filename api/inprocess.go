@@ -22,10 +22,12 @@ var errAnswerClosed = errors.New("answer closed by the client")
 
 // RoundTrip is http.RoundTripper's.
 func (t inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(req.Context())
+	// The handler learns that its client has gone, as on a server, and not why.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
+	unlink := context.AfterFunc(req.Context(), cancel)
 	body, sink := io.Pipe()
 	w := &pipeWriter{header: http.Header{}, sink: sink, ready: make(chan struct{}), bodyless: req.Method == http.MethodHead}
-	go t.serve(ctx, cancel, w, req)
+	go t.serve(ctx, func() { unlink(); cancel() }, w, req)
 
 	select {
 	case <-w.ready:
@@ -50,19 +52,25 @@ func (t inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // serve runs the handler and settles the answer.
-func (t inProcess) serve(ctx context.Context, cancel context.CancelCauseFunc, w *pipeWriter, req *http.Request) {
+func (t inProcess) serve(ctx context.Context, end func(), w *pipeWriter, req *http.Request) {
 	// A reader must not wait for a handler that ignores its context.
-	unlink := context.AfterFunc(ctx, func() { _ = w.sink.CloseWithError(context.Cause(ctx)) })
+	gone := func() error {
+		if req.Context().Err() != nil {
+			return context.Cause(req.Context())
+		}
+		return errAnswerClosed
+	}
+	unlink := context.AfterFunc(ctx, func() { _ = w.sink.CloseWithError(gone()) })
 	defer func() {
 		if v := recover(); v != nil {
 			w.fail(fmt.Errorf("handler panicked: %v\n%s", v, debug.Stack()))
 		}
 		if ctx.Err() != nil {
-			w.fail(context.Cause(ctx)) // what the handler has not said by now would be no answer of its own
+			w.fail(gone()) // what the handler has not said by now would be no answer of its own
 		}
 		unlink()
 		w.finish()
-		cancel(nil)
+		end()
 	}()
 	r := req.Clone(ctx)
 	r.RequestURI = req.URL.RequestURI()
@@ -134,10 +142,10 @@ func (w *pipeWriter) finish() {
 // pipeBody ends the handler when it is closed.
 type pipeBody struct {
 	*io.PipeReader
-	cancel context.CancelCauseFunc
+	cancel context.CancelFunc
 }
 
 func (b *pipeBody) Close() error {
-	b.cancel(errAnswerClosed)
+	b.cancel()
 	return b.CloseWithError(errAnswerClosed)
 }

@@ -72,7 +72,7 @@ func TestInProcessEndsTheHandlerWithTheRequest(t *testing.T) {
 		if _, err := io.ReadAll(res.Body); !errors.Is(err, errWhy) {
 			t.Errorf("the body ended in %v", err)
 		}
-		if got := <-ended; !errors.Is(got, errWhy) {
+		if got := <-ended; !errors.Is(got, context.Canceled) {
 			t.Errorf("the handler saw %v", got)
 		}
 		res.Body.Close()

@@ -64,7 +64,8 @@ func hasStatus(err error, status int) bool {
 }
 
 // Retryable reports that the same call may succeed later without anybody's help: the network failed, the call timed out, or the
-// answer was a 5xx, 429 or 408. A cancelled call and a certificate that does not verify are not.
+// answer was a 5xx, 429 or 408. A cancelled call and a certificate that does not verify are not. A call whose context was ended with a
+// cause of its own looks like one that the network ended: ask the context first.
 func Retryable(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false

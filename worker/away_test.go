@@ -76,6 +76,37 @@ func TestAllIsDeliveredInOrderAfterTwoMinutesWithoutAManager(t *testing.T) {
 	}
 }
 
+func TestASpoolThatCannotBeReadLosesNoPage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager("a")
+		away(m, 3*time.Second, 30*time.Second)
+		w := newWorker(t, m, pagesOf(100, 20, time.Second), func(c *Config) { c.MemoryBytes, c.SpoolDir = 100_000, t.TempDir() })
+		answer, err := m.Lease(t.Context(), api.LeaseRequest{Max: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := newLease(w, *answer.Lease, m.ttl)
+		time.AfterFunc(20*time.Second, func() {
+			l.box.mu.Lock()
+			defer l.box.mu.Unlock()
+			if err := l.box.disk.file.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := l.run(t.Context(), t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(m.back) != 1 || w.budget.memory != 0 || w.budget.disk != 0 {
+			t.Fatalf("handed back %v, %d bytes of memory and %d of disk are held", m.back, w.budget.memory, w.budget.disk)
+		}
+		if err := newWorker(t, m, pagesOf(100, 20, 0)).Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.checkPlaces(t, 100, 20)
+	})
+}
+
 func TestFetchingPausesWhileNothingMoreCanBeKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -82,5 +82,6 @@ func errorText(err error) string {
 	if blocked, ok := errors.AsType[*gmaps.BlockedError](err); ok {
 		text = fmt.Sprintf("blocked (%s): %s", blocked.Kind, text)
 	}
+	text = strings.ReplaceAll(text, "\x00", "") // databases refuse it
 	return strings.ToValidUTF8(text[:min(len(text), maxErrorBytes)], "")
 }

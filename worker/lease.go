@@ -168,6 +168,7 @@ func (l *lease) send(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		if err != nil {
+			l.box.done(held)
 			l.log.Error("results were lost from the spool, their tasks are handed back", "err", err)
 			return fmt.Errorf("%w: %w", errSpool, err)
 		}

@@ -26,10 +26,10 @@ func (w *Worker) persist(ctx context.Context, op string, call func() error) erro
 	for most := firstRetry; ; most = min(2*most, longRetry) {
 		err := call()
 		now := time.Now()
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx) // whatever the call says, it was we who ended it
+		}
 		if !api.Retryable(err) {
-			if ctx.Err() != nil && err != nil {
-				return context.Cause(ctx)
-			}
 			if away := w.link.answered(now); away > 0 {
 				w.log.Info("manager answered again", "away", away.Round(time.Millisecond))
 			}
