@@ -22,6 +22,7 @@ const (
 	viewportPixels = 1024.0    // the width of the map that Google's page asks for
 	metersPerPixel = 156543.03 // at the equator and zoom 0, Web Mercator
 	metersPerLat   = 111_320.0 // of one degree
+	maxMapLat      = 85.0511   // where Web Mercator's square ends
 )
 
 // FieldError says which field of a Spec is wrong and why.
@@ -60,9 +61,9 @@ func (s *Spec) Validate() error {
 		return &FieldError{"inputs", "is empty: give at least one keyword or Google Maps URL"}
 	case len(s.Inputs) > MaxInputs:
 		return &FieldError{"inputs", fmt.Sprintf("%d are more than %d: cut the list into several jobs", len(s.Inputs), MaxInputs)}
-	case strings.ContainsFunc(s.Lang, notTag) || len(s.Lang) > 12:
+	case !isLang(s.Lang):
 		return &FieldError{"lang", fmt.Sprintf("%q is no language code such as en or pt-BR", s.Lang)}
-	case s.Country != "" && (len(s.Country) != 2 || strings.ContainsFunc(s.Country, notTag)):
+	case s.Country != "" && !isCountry(s.Country):
 		return &FieldError{"country", fmt.Sprintf("%q is no two-letter country code", s.Country)}
 	case s.Depth < 0 || s.Depth > 500:
 		return &FieldError{"depth", fmt.Sprintf("%d is not between 0 and 500 pages", s.Depth)}
@@ -99,9 +100,13 @@ func (s *Spec) Validate() error {
 	return s.Area.validate()
 }
 
-func notTag(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-')
-}
+func isLang(s string) bool { return len(s) <= 12 && !strings.ContainsFunc(s, notTag) }
+
+func isCountry(s string) bool { return len(s) == 2 && !strings.ContainsFunc(s, notLetter) }
+
+func notTag(r rune) bool { return notLetter(r) && (r < '0' || r > '9') && r != '-' }
+
+func notLetter(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }
 
 func (a *Area) validate() error {
 	if a.Center != nil || a.Box != nil {
@@ -145,8 +150,8 @@ func (a *Area) validate() error {
 	if b.MinLat >= b.MaxLat {
 		return &FieldError{"area.box", fmt.Sprintf("min_lat %g is not below max_lat %g", b.MinLat, b.MaxLat)}
 	}
-	if b.MinLng == b.MaxLng {
-		return &FieldError{"area.box", "min_lng equals max_lng: the box is empty"}
+	if b.width() == 0 {
+		return &FieldError{"area.box", fmt.Sprintf("min_lng %g and max_lng %g are one meridian: the box is empty", b.MinLng, b.MaxLng)}
 	}
 	return nil
 }
@@ -193,8 +198,10 @@ func Distance(a, b gmaps.Point) float64 {
 	return 2 * earthRadiusMeters * math.Asin(math.Min(1, math.Sqrt(h)))
 }
 
-// zoomMeters is the width in metres of the map that Google's page shows at a zoom and latitude.
+// zoomMeters is the width in metres of the map that Google's page shows at a zoom and latitude. The map ends at maxMapLat, where a pixel
+// still has a size: at the poles themselves it would have none.
 func zoomMeters(zoom int, lat float64) float64 {
+	lat = math.Min(math.Abs(lat), maxMapLat)
 	return metersPerPixel * math.Cos(lat*math.Pi/180) / math.Exp2(float64(zoom)) * viewportPixels
 }
 
@@ -211,17 +218,13 @@ func (a Area) viewport() gmaps.Viewport {
 func (b Box) Cells(cellMeters float64) func(yield func(Box) bool) {
 	return func(yield func(Box) bool) {
 		rows := b.rows(cellMeters)
-		height := (b.MaxLat - b.MinLat) / float64(rows)
 		for r := range rows {
-			lat := b.MinLat + float64(r)*height
-			top := lat + height
-			if r == rows-1 {
-				top = b.MaxLat
-			}
-			cols := b.cols(lat, top, cellMeters)
+			south, north := b.row(r, rows)
+			cols := b.cols(south, north, cellMeters)
 			width := b.width() / float64(cols)
 			for c := range cols {
-				cell := Box{MinLat: lat, MaxLat: top, MinLng: wrapLng(b.MinLng + float64(c)*width), MaxLng: wrapLng(b.MinLng + float64(c+1)*width)}
+				// An edge is computed the same way for the cells on both its sides: no point falls between.
+				cell := Box{MinLat: south, MaxLat: north, MinLng: wrapLng(b.MinLng + float64(c)*width), MaxLng: wrapLng(b.MinLng + float64(c+1)*width)}
 				if c == cols-1 {
 					cell.MaxLng = b.MaxLng
 				}
@@ -236,13 +239,22 @@ func (b Box) Cells(cellMeters float64) func(yield func(Box) bool) {
 // CountCells is the number of cells that Cells yields.
 func (b Box) CountCells(cellMeters float64) int {
 	rows := b.rows(cellMeters)
-	height := (b.MaxLat - b.MinLat) / float64(rows)
 	n := 0
 	for r := range rows {
-		lat := b.MinLat + float64(r)*height
-		n += b.cols(lat, lat+height, cellMeters)
+		south, north := b.row(r, rows)
+		n += b.cols(south, north, cellMeters)
 	}
 	return n
+}
+
+// row returns the edges of row r, counted from the south.
+func (b Box) row(r, rows int) (south, north float64) {
+	height := (b.MaxLat - b.MinLat) / float64(rows)
+	south, north = b.MinLat+float64(r)*height, b.MinLat+float64(r+1)*height
+	if r == rows-1 {
+		north = b.MaxLat
+	}
+	return south, north
 }
 
 func (b Box) rows(cellMeters float64) int {
@@ -282,9 +294,15 @@ func (b Box) center() gmaps.Point {
 // viewport is the circle around the box: nothing of the box lies outside it.
 func (b Box) viewport() gmaps.Viewport {
 	c := b.center()
-	r := 0.0
-	for _, corner := range []gmaps.Point{{Lat: b.MinLat, Lng: b.MinLng}, {Lat: b.MaxLat, Lng: b.MinLng}, {Lat: b.MinLat, Lng: b.MaxLng}, {Lat: b.MaxLat, Lng: b.MaxLng}} {
-		r = math.Max(r, Distance(c, corner))
+	r := math.Max(Distance(c, gmaps.Point{Lat: b.MinLat, Lng: b.MinLng}), Distance(c, gmaps.Point{Lat: b.MaxLat, Lng: b.MinLng}))
+	// The corners are the farthest points unless the box spans more than half the earth: then a side's farthest point, opposite to
+	// the nearest one of its great circle, may lie between them.
+	if half := b.width() / 2; half > 90 {
+		rad := math.Pi / 180
+		far := math.Atan2(-math.Sin(c.Lat*rad), -math.Cos(c.Lat*rad)*math.Cos(half*rad)) / rad
+		if far > b.MinLat && far < b.MaxLat {
+			r = math.Max(r, Distance(c, gmaps.Point{Lat: far, Lng: b.MinLng}))
+		}
 	}
 	return gmaps.Viewport{Center: c, RadiusMeters: math.Ceil(r)}
 }
@@ -306,15 +324,25 @@ func (s *Spec) Tasks() ([]Task, error) {
 		}
 		cells = b.CountCells(cellMeters)
 	}
-	if n := cells * len(s.Inputs); n > MaxTasks || cells > MaxTasks {
-		return nil, &FieldError{"area", fmt.Sprintf("%d inputs × %d cells are more than %d tasks: use a lower zoom or larger cells", len(s.Inputs), cells, MaxTasks)}
-	}
-	tasks := make([]Task, 0, cells*len(s.Inputs))
+	queries := make([]gmaps.Query, len(s.Inputs))
+	searches := 0 // queries that say not where by themselves
 	for i, in := range s.Inputs {
 		q, err := in.query()
 		if err != nil {
 			return nil, &FieldError{fmt.Sprintf("inputs[%d]", i), err.Error()}
 		}
+		if q.Place == nil && q.Viewport == nil {
+			searches++
+		}
+		queries[i] = q
+	}
+	total := searches*cells + len(queries) - searches
+	if total > MaxTasks {
+		return nil, &FieldError{"area", fmt.Sprintf("%d searches × %d cells are more than %d tasks: use a lower zoom or larger cells", searches, cells, MaxTasks)}
+	}
+	tasks := make([]Task, 0, total)
+	for i, q := range queries {
+		in := s.Inputs[i]
 		if q.Lang == "" {
 			q.Lang = s.Lang
 		}

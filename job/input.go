@@ -22,7 +22,10 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e
 
 func (e *LineError) Unwrap() error { return e.Err }
 
-const maxLineBytes = 1 << 20
+const (
+	maxLineBytes = 1 << 20
+	maxLinkBytes = 8 * MaxKeywordBytes
+)
 
 // ReadInputs reads one input a line. Empty lines and lines that begin with '#' are skipped; "query #!#id" carries an id.
 // A line that is no text, or too long, is refused with a *LineError.
@@ -68,29 +71,38 @@ func (in Input) validate() error {
 		return errors.New("is not valid UTF-8")
 	case strings.ContainsFunc(in.Text, control) || strings.ContainsFunc(in.ID, control):
 		return errors.New("holds a NUL or another control character")
-	case isURL(in.Text) && len(in.Text) > 8*MaxKeywordBytes:
-		return fmt.Errorf("the URL has %d bytes; %d are the most", len(in.Text), 8*MaxKeywordBytes)
-	case !isURL(in.Text) && len(in.Text) > MaxKeywordBytes:
-		return fmt.Errorf("the query has %d bytes; %d are the most", len(in.Text), MaxKeywordBytes)
 	case len(in.ID) > MaxKeywordBytes:
 		return fmt.Errorf("the id has %d bytes; %d are the most", len(in.ID), MaxKeywordBytes)
+	case len(in.Text) > maxLinkBytes:
+		return fmt.Errorf("the query has %d bytes; %d are the most, %d for a link", len(in.Text), MaxKeywordBytes, maxLinkBytes)
 	}
-	if isURL(in.Text) {
-		_, err := gmaps.ParseLink(in.Text)
+	q, err := in.query()
+	switch {
+	case err != nil:
 		return err
+	case len(q.Keyword) > MaxKeywordBytes:
+		return fmt.Errorf("the query has %d bytes; %d are the most", len(q.Keyword), MaxKeywordBytes)
+	case !utf8.ValidString(q.Keyword) || strings.ContainsFunc(q.Keyword, control): // a link's %00 or %ff
+		return errors.New("the link's search is no text")
 	}
 	return nil
 }
 
 func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
-func isURL(s string) bool {
-	return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
-}
-
+// query reads the text as a Google Maps link, with or without its scheme, or else as a keyword.
 func (in Input) query() (gmaps.Query, error) {
-	if isURL(in.Text) {
-		return gmaps.ParseLink(in.Text)
+	q, err := gmaps.ParseLink(in.Text)
+	switch {
+	case errors.Is(err, gmaps.ErrNotLink):
+		return gmaps.Query{Keyword: in.Text}, nil
+	case err != nil:
+		return q, err
+	// These go into headers and addresses as they are.
+	case !isLang(q.Lang):
+		return q, fmt.Errorf("the link's hl=%q is no language code", q.Lang)
+	case q.Country != "" && !isCountry(q.Country):
+		return q, fmt.Errorf("the link's gl=%q is no two-letter country code", q.Country)
 	}
-	return gmaps.Query{Keyword: in.Text}, nil
+	return q, nil
 }
