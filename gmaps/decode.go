@@ -40,10 +40,12 @@ func DecodePlace(payload []byte, drift *Drift) (Place, error) {
 		return Place{}, fmt.Errorf("decode place: %w", errNoPlace)
 	}
 	var elements [bodyLength]value
-	if !d.splitAll(elements[:]) {
+	if d.splitAll(elements[:]) == 0 {
 		return Place{}, fmt.Errorf("decode place: %w", errTruncated)
 	}
-	f := fields{"place", elements[:], drift}
+	var stray tally
+	defer drift.add(&stray)
+	f := fields{"place", elements[:], &stray}
 	p := Place{Detailed: true}
 	// The head of a payload repeats both halves of the data id in decimal.
 	if !p.decodeIdentity(f) || p.DataID == "" {
@@ -65,55 +67,52 @@ func DecodeSearch(payload []byte, drift *Drift) (SearchPage, error) {
 	if root.kind() != kindArray {
 		return SearchPage{}, fmt.Errorf("decode search: %w", errNotArray)
 	}
-	if !root.splitAll(nil) {
-		return SearchPage{}, fmt.Errorf("decode search: %w", errTruncated)
-	}
-	layouts := [...]struct {
-		list  []int
-		entry int
-	}{
-		{[]int{0, 1}, 14},
-		{[]int{64}, 1},
-	}
+	var stray tally
 	var page SearchPage
-	for _, layout := range layouts {
-		list, ok := root.at(layout.list...)
-		if !ok || list != nil && list.kind() != kindArray {
-			drift.count("search", "results", layout.list...)
-			continue
-		}
-		for _, result := range list.all() {
-			page.add(result, layout.entry, drift)
+	for _, entries := range [...][]int{{0, 1, each, 14}, {64, each, 1}} {
+		results, entry := entries[:len(entries)-2], entries[len(entries)-1]
+		end := root.visit(entries, func(v value, rest []int) (end int) {
+			switch len(rest) {
+			case 0:
+				return page.add(v, entry, &stray)
+			case 1:
+				stray.count("search", "result", entry)
+			default:
+				stray.count("search", "results", results...)
+			}
+			return 0
+		})
+		if end == 0 {
+			return SearchPage{}, fmt.Errorf("decode search: %w", errTruncated)
 		}
 		if page.Entries > 0 {
 			break
 		}
 	}
+	drift.add(&stray)
 	return page, nil
 }
 
-func (s *SearchPage) add(result value, at int, drift *Drift) {
-	entry, ok := result.at(at)
-	if !ok {
-		drift.count("search", "result", at)
-	}
-	if entry == nil {
-		return // a header between the results
-	}
+// add decodes one entry, which stands at in its result, and returns where it ends.
+func (s *SearchPage) add(entry value, at int, drift *tally) (end int) {
 	s.Entries++
 	var elements [bodyLength]value
-	if !entry.splitAll(elements[:]) {
+	if end = entry.splitAll(elements[:]); end == 0 {
 		drift.count("search", "entry", at)
-		return
+		return 0
 	}
 	f := fields{"entry", elements[:], drift}
 	var p Place
 	if !p.decodeIdentity(f) {
 		drift.count("entry", "identity")
-		return
+		return end
 	}
 	p.decode(f)
+	if s.Places == nil {
+		s.Places = make([]Place, 0, PageSize)
+	}
 	s.Places = append(s.Places, p)
+	return end
 }
 
 // Trimmed reports whether Google left out what it usually sends, as it does for callers without a session:

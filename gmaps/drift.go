@@ -26,10 +26,28 @@ func (d *Drift) Counts() map[string]int64 {
 	return counts
 }
 
-func (d *Drift) count(array, field string, path ...int) {
-	if d == nil {
+// add adds what was counted in one payload.
+func (d *Drift) add(t *tally) {
+	if d == nil || t.counts == nil {
 		return
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.counts == nil {
+		d.counts = make(map[string]int64)
+	}
+	for name, n := range t.counts {
+		d.counts[name] += n
+	}
+}
+
+// tally counts the drift of one payload, for one goroutine. It has no lock, because what a lock is in escapes to the heap,
+// and with it would everything that stands beside a *tally in a fields: each array that is read.
+type tally struct {
+	counts map[string]int64
+}
+
+func (t *tally) count(array, field string, path ...int) {
 	name := []byte(array + "." + field)
 	for i, n := range path {
 		name = append(name, "[,"[min(i, 1)])
@@ -38,10 +56,8 @@ func (d *Drift) count(array, field string, path ...int) {
 	if len(path) > 0 {
 		name = append(name, ']')
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.counts == nil {
-		d.counts = make(map[string]int64)
+	if t.counts == nil {
+		t.counts = make(map[string]int64)
 	}
-	d.counts[string(name)]++
+	t.counts[string(name)]++
 }

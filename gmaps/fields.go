@@ -6,7 +6,7 @@ import "math"
 type fields struct {
 	array    string // what the array is, for Drift
 	elements []value
-	drift    *Drift
+	drift    *tally
 }
 
 // sub splits the array at path into into.

@@ -10,13 +10,28 @@ const minutesPerDay = 24 * 60
 
 // decodeHours reads the opening hours, Monday first: Google begins with today, so that equal hours would differ from day to day.
 func (p *Place) decodeHours(f fields) {
-	if p.Hours = decodeDays(f, decodeDay, 203, 0); p.Hours == nil {
-		p.Hours = decodeDays(f, decodeOldDay, 34, 1)
+	if p.Hours = decodeDays(f, newDays, 203, 0); p.Hours == nil {
+		p.Hours = decodeDays(f, oldDays, 34, 1)
 	}
 	slices.SortStableFunc(p.Hours, func(a, b DayHours) int { return cmp.Compare(a.Weekday, b.Weekday) })
 }
 
-func decodeDays(f fields, decode func(fields) (DayHours, bool), path ...int) []DayHours {
+// dayLayout is a constant and no function value, because what an unknown function is called with escapes to the heap.
+type dayLayout int
+
+const (
+	newDays dayLayout = iota
+	oldDays
+)
+
+func (l dayLayout) decode(f fields) (DayHours, bool) {
+	if l == oldDays {
+		return decodeOldDay(f)
+	}
+	return decodeDay(f)
+}
+
+func decodeDays(f fields, layout dayLayout, path ...int) []DayHours {
 	list := f.list("hours", path...)
 	if list == nil {
 		return nil
@@ -28,7 +43,7 @@ func decodeDays(f fields, decode func(fields) (DayHours, bool), path ...int) []D
 		}
 		var elements [7]value
 		v.split(elements[:])
-		day, ok := decode(fields{f.array + ".hours", elements[:], f.drift})
+		day, ok := layout.decode(fields{f.array + ".hours", elements[:], f.drift})
 		if !ok {
 			f.drift.count(f.array, "hours", path...)
 			continue

@@ -24,16 +24,18 @@ func DecodeReviews(payload []byte, drift *Drift) (ReviewPage, error) {
 		return ReviewPage{}, fmt.Errorf("decode reviews: %w", errNotArray)
 	}
 	var head [3]value
-	if !root.splitAll(head[:]) {
+	if root.splitAll(head[:]) == 0 {
 		return ReviewPage{}, fmt.Errorf("decode reviews: %w", errTruncated)
 	}
-	f := fields{"reviews", head[:], drift}
+	var stray tally
+	defer drift.add(&stray)
+	f := fields{"reviews", head[:], &stray}
 	if head[1].kind() == kindArray {
 		var answer [7]value
 		f = f.sub(answer[:], "answer", 1, 10)
-		return ReviewPage{decodeReviewList(f, decodeBoqReview, 2), f.text("next", 6)}, nil
+		return ReviewPage{decodeReviewList(f, boqReviews, 2), f.text("next", 6)}, nil
 	}
-	return ReviewPage{decodeReviewList(f, decodeReviewElement, 2), f.text("next", 1)}, nil
+	return ReviewPage{decodeReviewList(f, placeReviews, 2), f.text("next", 1)}, nil
 }
 
 // decodeInlineReviews reads the reviews inside a place payload; f is its section 175.
@@ -41,24 +43,39 @@ func (p *Place) decodeInlineReviews(f fields) {
 	var inline [7]value
 	list := f.sub(inline[:], "list", 9, 0)
 	list.array += "[9,0]"
-	p.Reviews = decodeReviewList(list, decodeReviewElement, 0)
+	p.Reviews = decodeReviewList(list, placeReviews, 0)
 	p.ReviewsToken = list.text("token", 6)
 	if p.Reviews != nil {
 		return
 	}
 	// The oldest layout keeps the list at 0,0, where newer ones keep something else.
 	if oldest, _ := f.elements[0].at(0); oldest.kind() == kindArray {
-		p.Reviews = decodeReviewList(f, decodeReviewElement, 0, 0)
+		p.Reviews = decodeReviewList(f, placeReviews, 0, 0)
 	}
 }
 
-func decodeReviewList(f fields, decode func(value, *Drift) (Review, bool), path ...int) []Review {
+// reviewLayout is a constant for the reason that dayLayout is one.
+type reviewLayout int
+
+const (
+	placeReviews reviewLayout = iota // of place payloads and listugcposts
+	boqReviews                       // of GetLocalBoqProxy
+)
+
+func (l reviewLayout) decode(v value, drift *tally) (Review, bool) {
+	if l == boqReviews {
+		return decodeBoqReview(v, drift)
+	}
+	return decodeReviewElement(v, drift)
+}
+
+func decodeReviewList(f fields, layout reviewLayout, path ...int) []Review {
 	var reviews []Review
 	for _, v := range f.list("reviews", path...).all() {
 		if v == nil {
 			continue
 		}
-		review, ok := decode(v, f.drift)
+		review, ok := layout.decode(v, f.drift)
 		if !ok {
 			f.drift.count(f.array, "review", path...)
 			continue
@@ -69,7 +86,7 @@ func decodeReviewList(f fields, decode func(value, *Drift) (Review, bool), path 
 }
 
 // decodeReviewElement reads [review, …].
-func decodeReviewElement(v value, drift *Drift) (Review, bool) {
+func decodeReviewElement(v value, drift *tally) (Review, bool) {
 	inner, _ := v.at(0)
 	if inner.kind() != kindArray {
 		return Review{}, false
@@ -78,7 +95,7 @@ func decodeReviewElement(v value, drift *Drift) (Review, bool) {
 }
 
 // decodeReview reads a review of a place payload or of listugcposts.
-func decodeReview(v value, drift *Drift) (Review, bool) {
+func decodeReview(v value, drift *tally) (Review, bool) {
 	var elements [4]value
 	v.split(elements[:])
 	if elements[0].kind() == kindArray {
@@ -185,7 +202,7 @@ func decodeOldestReview(f fields) (Review, bool) {
 
 // decodeBoqReview reads a review of GetLocalBoqProxy. Paths are read of, not checked. Translation, photos and reply are looked for:
 // other scrapers saw the translation at 37 or 38, photos between 6 and 30, and no reply at all yet.
-func decodeBoqReview(v value, drift *Drift) (Review, bool) {
+func decodeBoqReview(v value, drift *tally) (Review, bool) {
 	if v.kind() != kindArray {
 		return Review{}, false
 	}

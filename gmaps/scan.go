@@ -120,11 +120,11 @@ func (v value) split(into []value) {
 	}
 }
 
-// splitAll is split that reads v to its end. closed is false if v is no array or the payload ends inside it.
-func (v value) splitAll(into []value) (closed bool) {
+// splitAll is split that reads v to its end and returns where that is: 0 if v is no array or the payload ends inside it.
+func (v value) splitAll(into []value) (end int) {
 	clear(into)
 	if v.kind() != kindArray {
-		return false
+		return 0
 	}
 	i := 1
 	for n := 0; ; n++ {
@@ -132,14 +132,51 @@ func (v value) splitAll(into []value) (closed bool) {
 			into[n] = valueAt(v, i)
 		}
 		i = skipSpace(v, skipValue(v, i))
-		if i >= len(v) {
-			return false
-		}
-		if v[i] != ',' {
-			return v[i] == ']'
+		if i >= len(v) || v[i] != ',' {
+			return arrayEnd(v, i)
 		}
 		i++
 	}
+}
+
+// each stands for every element in a path of visit.
+const each = -1
+
+// visit calls found for whatever is at path, and reads v to its end, which it returns as splitAll does. A value that is no array and stands
+// in the way is found too, with the rest of the path. If found returns where the value ends, its bytes are not read again.
+func (v value) visit(path []int, found func(e value, rest []int) (end int)) (end int) {
+	if v == nil {
+		return 0
+	}
+	if len(path) == 0 || v[0] != '[' {
+		return found(v, path)
+	}
+	i := 1
+	for n := 0; ; n++ {
+		next := 0
+		if path[0] == n || path[0] == each {
+			e := valueAt(v, i)
+			if end := e.visit(path[1:], found); end > 0 {
+				next = len(v) - len(e) + end
+			}
+		}
+		if next == 0 {
+			next = skipValue(v, i)
+		}
+		i = skipSpace(v, next)
+		if i >= len(v) || v[i] != ',' {
+			return arrayEnd(v, i)
+		}
+		i++
+	}
+}
+
+// arrayEnd returns the index after the bracket at i, where an array must close; 0 if it does not.
+func arrayEnd(v value, i int) int {
+	if i < len(v) && v[i] == ']' {
+		return i + 1
+	}
+	return 0
 }
 
 // texts yields every string inside v, however deep.
