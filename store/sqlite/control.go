@@ -166,8 +166,11 @@ func (t *tx) endJob(ctx context.Context, j *jobRow, state job.State, reason stri
 	return leases, t.event(ctx, j.key, job.EventEnded, text, map[string]any{"state": state, "places": j.places, "partial": partial})
 }
 
-// purgeRows bounds the rows that one transaction deletes, so that leases are renewed in time beside it.
-const purgeRows = 5000
+const (
+	// purgeRows bounds the rows that one transaction deletes, so that leases are renewed in time beside it.
+	purgeRows  = 5000
+	deletedJob = `SELECT key FROM jobs WHERE id IS NULL ORDER BY key LIMIT 1`
+)
 
 // DeleteJob implements store.Store. The job is gone at once. What belongs to it is gone with it if that is little;
 // a job of millions of rows is purged by and by, by the calls of Expire.
@@ -203,7 +206,6 @@ func (s *Store) DeleteJob(ctx context.Context, id job.ID) error {
 
 // purge deletes up to purgeRows rows of deleted jobs, and the last of them the job's.
 func (t *tx) purge(ctx context.Context) error {
-	const deletedJob = `SELECT key FROM jobs WHERE id IS NULL ORDER BY key LIMIT 1`
 	left := purgeRows
 	for left > 0 {
 		key, err := scanInt(t.QueryRowContext(ctx, deletedJob))

@@ -23,11 +23,13 @@ func (t *tx) event(ctx context.Context, key int64, kind job.EventKind, text stri
 	return err
 }
 
-const defaultEvents = 100
+const (
+	defaultEvents = 100
+	eventsAfter   = `SELECT id, at, kind, text, data FROM events WHERE job_key = ? AND id > ? ORDER BY id LIMIT ?`
+)
 
 // Events implements store.Store. Limit 0: 100.
 func (s *Store) Events(ctx context.Context, id job.ID, after int64, limit int) (events []job.Event, err error) {
-	const eventsAfter = `SELECT id, at, kind, text, data FROM events WHERE job_key = ? AND id > ? ORDER BY id LIMIT ?`
 	scan := func(r scanner) (job.Event, error) {
 		e := job.Event{JobID: id}
 		var at int64

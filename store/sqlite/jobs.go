@@ -177,7 +177,7 @@ func (s *Store) Jobs(ctx context.Context, f store.JobFilter) ([]job.Job, error) 
 	var jobs []job.Job
 	err := s.read(ctx, func(q querier) error {
 		list := func(where []string, args []any) error {
-			page, err := collect(ctx, q, scan, `SELECT `+jobColumns+` FROM jobs WHERE `+strings.Join(where, ` AND `)+` ORDER BY id DESC LIMIT ?`, append(args, limit)...)
+			page, err := collect(ctx, q, scan, jobsQuestion(where), append(args, limit)...)
 			jobs = append(jobs, page...)
 			return err
 		}
@@ -197,6 +197,10 @@ func (s *Store) Jobs(ctx context.Context, f store.JobFilter) ([]job.Job, error) 
 	}
 	slices.SortFunc(jobs, func(a, b job.Job) int { return cmp.Compare(b.ID, a.ID) })
 	return jobs[:min(limit, len(jobs))], nil
+}
+
+func jobsQuestion(where []string) string {
+	return `SELECT ` + jobColumns + ` FROM jobs WHERE ` + strings.Join(where, ` AND `) + ` ORDER BY id DESC LIMIT ?`
 }
 
 func distinct[S ~string](states []S) []S {

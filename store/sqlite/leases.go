@@ -172,13 +172,14 @@ func (t *tx) lose(ctx context.Context, f job.Fence, why string) error {
 // submitsKept is how long an acknowledged batch is known again. A worker spools for less.
 const submitsKept = 24 * time.Hour
 
+const (
+	expiredLeases = `SELECT fence FROM leases WHERE ended_at = 0 AND expires_at <= ? ORDER BY expires_at`
+	overdueJobs   = `SELECT ` + jobRowColumns + ` FROM jobs WHERE deadline > 0 AND deadline <= ?`
+	forgetSubmits = `DELETE FROM submits WHERE (fence, digest) IN (SELECT fence, digest FROM submits WHERE at < ? LIMIT ?)`
+)
+
 // Expire implements store.Store. It purges a little of deleted jobs, too.
 func (s *Store) Expire(ctx context.Context) (ended int, err error) {
-	const (
-		expiredLeases = `SELECT fence FROM leases WHERE ended_at = 0 AND expires_at <= ? ORDER BY expires_at`
-		overdueJobs   = `SELECT ` + jobRowColumns + ` FROM jobs WHERE deadline > 0 AND deadline <= ?`
-		forgetSubmits = `DELETE FROM submits WHERE (fence, digest) IN (SELECT fence, digest FROM submits WHERE at < ? LIMIT ?)`
-	)
 	err = s.write(ctx, func(ctx context.Context, t *tx) error {
 		ended = 0
 		overdue, err := collect(ctx, t, scanJobRow, overdueJobs, t.now)

@@ -18,6 +18,11 @@ const (
 	planPage      = 64
 )
 
+const (
+	liveOfBackend = `SELECT count(*) FROM spawns WHERE backend = ? AND state <> 'ended'`
+	dueTasks      = `SELECT count(*) FROM (SELECT 1 FROM tasks WHERE job_key = ? AND state = 'open' AND suspect IN (0, 1) AND not_before <= ? LIMIT ?)`
+)
+
 // candidate is a job that may want workers.
 type candidate struct {
 	key        int64
@@ -34,7 +39,6 @@ func scanCandidate(r scanner) (c candidate, err error) {
 
 // PlanSpawns implements store.Store. Jobs are served in effective order, each up to what it wants, until the room is used up.
 func (s *Store) PlanSpawns(ctx context.Context, p store.Plan) (planned []job.Spawn, err error) {
-	const liveOfBackend = `SELECT count(*) FROM spawns WHERE backend = ? AND state <> 'ended'`
 	perWorker := max(1, p.Concurrency) * tasksPerSlot
 	err = s.write(ctx, func(ctx context.Context, t *tx) error {
 		planned = nil
@@ -94,7 +98,6 @@ func candidates(ageing time.Duration) string {
 
 // dueTasks counts the open tasks of a job that are due, up to what its most workers would take.
 func (t *tx) dueTasks(ctx context.Context, c candidate, perWorker int) (int, error) {
-	const dueTasks = `SELECT count(*) FROM (SELECT 1 FROM tasks WHERE job_key = ? AND state = 'open' AND suspect IN (0, 1) AND not_before <= ? LIMIT ?)`
 	n, err := scanInt(t.QueryRowContext(ctx, dueTasks, c.key, t.now, int64(c.maxWorkers)*int64(perWorker)))
 	return int(n), err
 }

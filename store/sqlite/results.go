@@ -16,8 +16,6 @@ const defaultResults = 100
 // Results implements store.Store. A page without conditions costs the same anywhere; with conditions it reads on until it is full.
 func (s *Store) Results(ctx context.Context, id job.ID, f store.ResultFilter) (results []job.Result, err error) {
 	where, args := conditions(f)
-	question := `SELECT seq, task_id, coalesce((SELECT input_id FROM tasks WHERE id = task_id), ''), found_at, place FROM results INDEXED BY results_by_seq
-		WHERE job_key = ? AND seq > ?` + where + ` ORDER BY seq LIMIT ?`
 	scan := func(r scanner) (job.Result, error) {
 		found := job.Result{JobID: id}
 		var at int64
@@ -34,13 +32,18 @@ func (s *Store) Results(ctx context.Context, id job.ID, f store.ResultFilter) (r
 			return err
 		}
 		args := append(append([]any{key, f.After}, args...), cmp.Or(max(f.Limit, 0), defaultResults))
-		results, err = collect(ctx, q, scan, question, args...)
+		results, err = collect(ctx, q, scan, resultsQuestion(where), args...)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("results of job %s: %w", id, err)
 	}
 	return results, nil
+}
+
+func resultsQuestion(where string) string {
+	return `SELECT seq, task_id, coalesce((SELECT input_id FROM tasks WHERE id = task_id), ''), found_at, place FROM results INDEXED BY results_by_seq
+		WHERE job_key = ? AND seq > ?` + where + ` ORDER BY seq LIMIT ?`
 }
 
 // conditions are those of a filter beside its cursor. Category is the place's main one; it, City and Country match whole, in any case.

@@ -161,12 +161,13 @@ func (s *Store) SpawnStopping(ctx context.Context, id job.SpawnID, reason string
 	})
 }
 
+const leasesOfSpawn = `SELECT fence FROM leases WHERE spawn_id = ? AND ended_at = 0 ORDER BY fence`
+
 // SpawnEnded implements store.Store. An empty Reason keeps the one it was stopped for.
 func (s *Store) SpawnEnded(ctx context.Context, id job.SpawnID, e store.SpawnEnd) error {
 	const (
 		endSpawn = `UPDATE spawns SET state = 'ended', outcome = ?, reason = coalesce(nullif(?, ''), reason), exit_code = ?, log_tail = ?, cost_usd = ?, ended_at = ? WHERE id = ?`
 		countEnd = `INSERT INTO outcomes (outcome, failure, n) VALUES (?, ?, 1) ON CONFLICT (outcome, failure) DO UPDATE SET n = n + 1`
-		leasesOf = `SELECT fence FROM leases WHERE spawn_id = ? AND ended_at = 0 ORDER BY fence`
 	)
 	return s.changeSpawn(ctx, "end", id, func(ctx context.Context, t *tx, row job.Spawn) error {
 		if !row.Live() {
@@ -181,7 +182,7 @@ func (s *Store) SpawnEnded(ctx context.Context, id job.SpawnID, e store.SpawnEnd
 		if err := t.spawnEvent(ctx, row, e); err != nil {
 			return err
 		}
-		fences, err := collect(ctx, t, scanInt, leasesOf, id)
+		fences, err := collect(ctx, t, scanInt, leasesOfSpawn, id)
 		if err != nil {
 			return err
 		}

@@ -9,16 +9,17 @@ import (
 	"gmaps-scraper/store"
 )
 
+const (
+	totals     = `SELECT pending, running, paused, succeeded, failed, cancelled, open, leased, done, dead, skipped, places FROM totals`
+	oldestOpen = `SELECT coalesce((SELECT created_at FROM jobs INDEXED BY jobs_by_age WHERE grantable = 1 AND leased = 0
+		AND NOT EXISTS (SELECT 1 FROM spawns WHERE job_id = jobs.id AND state <> 'ended') ORDER BY created_at LIMIT 1), 0)`
+	liveLeases = `SELECT granted_at FROM leases WHERE ended_at = 0`
+	liveSpawns = `SELECT state, 0, count(*) FROM spawns WHERE state <> 'ended' GROUP BY state`
+	endings    = `SELECT outcome, failure, n FROM outcomes`
+)
+
 // Stats implements store.Store, from sums that are kept and from rows of what lives. Spawns that ended are those that ever ended.
 func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
-	const (
-		totals     = `SELECT pending, running, paused, succeeded, failed, cancelled, open, leased, done, dead, skipped, places FROM totals`
-		oldestOpen = `SELECT coalesce((SELECT created_at FROM jobs INDEXED BY jobs_by_age WHERE grantable = 1 AND leased = 0
-			AND NOT EXISTS (SELECT 1 FROM spawns WHERE job_id = jobs.id AND state <> 'ended') ORDER BY created_at LIMIT 1), 0)`
-		liveLeases = `SELECT granted_at FROM leases WHERE ended_at = 0 ORDER BY granted_at`
-		liveSpawns = `SELECT state, 0, count(*) FROM spawns WHERE state <> 'ended' GROUP BY state`
-		endings    = `SELECT outcome, failure, n FROM outcomes`
-	)
 	st := store.Stats{
 		Jobs: make(map[job.State]int), Tasks: make(map[job.TaskState]int),
 		Spawns: make(map[job.SpawnState]int), SpawnErrors: make(map[job.Outcome]int),

@@ -58,11 +58,13 @@ func (t *tx) insertTask(ctx context.Context, key int64, task *job.Task) error {
 	return err
 }
 
-const defaultTasks = 100
+const (
+	defaultTasks = 100
+	tasksOfState = `SELECT ` + taskColumns + ` FROM tasks WHERE job_key = ? AND state = ? AND id > ? ORDER BY id LIMIT ?`
+)
 
 // Tasks implements store.Store.
 func (s *Store) Tasks(ctx context.Context, id job.ID, f store.TaskFilter) ([]job.Task, error) {
-	const tasksOfState = `SELECT ` + taskColumns + ` FROM tasks WHERE job_key = ? AND state = ? AND id > ? ORDER BY id LIMIT ?`
 	limit := cmp.Or(max(f.Limit, 0), defaultTasks)
 	states := f.States
 	if len(states) == 0 {
@@ -212,15 +214,16 @@ func (t *tx) lease(ctx context.Context, j jobRow, fence int64, alone bool, limit
 	return tasks, nil
 }
 
+const (
+	boundJob  = `SELECT job_id FROM spawns WHERE id = ? AND state <> 'ended'`
+	nextOfOwn = `SELECT coalesce(min(not_before), 0) FROM tasks
+		WHERE job_key = (SELECT key FROM jobs WHERE id = ? AND grantable = 1) AND state = 'open' AND suspect IN (0, 1) AND not_before > ?`
+	nextOfAny = `SELECT coalesce((SELECT not_before FROM tasks INDEXED BY tasks_backoff JOIN jobs ON key = job_key
+		WHERE tasks.state = 'open' AND not_before > 0 AND not_before > ? AND grantable = 1 ORDER BY not_before LIMIT 1), 0)`
+)
+
 // NextOpen implements store.Store.
 func (s *Store) NextOpen(ctx context.Context, spawn job.SpawnID) (time.Time, error) {
-	const (
-		boundJob  = `SELECT job_id FROM spawns WHERE id = ? AND state <> 'ended'`
-		nextOfOwn = `SELECT coalesce(min(not_before), 0) FROM tasks
-			WHERE job_key = (SELECT key FROM jobs WHERE id = ? AND grantable = 1) AND state = 'open' AND suspect IN (0, 1) AND not_before > ?`
-		nextOfAny = `SELECT coalesce((SELECT not_before FROM tasks INDEXED BY tasks_backoff JOIN jobs ON key = job_key
-			WHERE tasks.state = 'open' AND not_before > 0 AND not_before > ? AND grantable = 1 ORDER BY not_before LIMIT 1), 0)`
-	)
 	var next int64
 	now := s.now().UnixMicro()
 	err := s.read(ctx, func(q querier) error {

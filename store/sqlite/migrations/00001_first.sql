@@ -40,7 +40,6 @@ CREATE INDEX jobs_by_rank     ON jobs (rank, key)   WHERE grantable = 1;
 CREATE INDEX jobs_by_age      ON jobs (created_at)  WHERE grantable = 1;
 CREATE INDEX jobs_by_deadline ON jobs (deadline)    WHERE deadline > 0;
 CREATE INDEX jobs_waiting     ON jobs (key)         WHERE waiting <> '';
-CREATE INDEX jobs_deleted     ON jobs (key)         WHERE id IS NULL;
 
 CREATE TABLE job_inputs (
     job_key INTEGER PRIMARY KEY REFERENCES jobs ON DELETE CASCADE,
@@ -134,6 +133,7 @@ CREATE TABLE spawns (
 ) STRICT;
 
 CREATE INDEX spawns_by_job ON spawns (job_id, id);
+CREATE INDEX spawns_live_of_job ON spawns (job_id) WHERE state <> 'ended';
 CREATE INDEX spawns_live   ON spawns (backend, id) WHERE state <> 'ended';
 CREATE INDEX spawns_ended  ON spawns (ended_at)    WHERE ended_at > 0;
 CREATE UNIQUE INDEX spawns_standing ON spawns (nonce) WHERE backend = 'none' AND state <> 'ended';
