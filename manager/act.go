@@ -25,7 +25,7 @@ func (r *reconciler) begin(ctx context.Context, row job.Spawn) {
 }
 
 func (r *reconciler) create(ctx context.Context, row job.Spawn, generation int) error {
-	j, err := r.store.Job(ctx, row.JobID)
+	j, err := r.store.JobHead(ctx, row.JobID)
 	if err != nil {
 		return fmt.Errorf("read job of spawn %s: %w", row.ID, err)
 	}

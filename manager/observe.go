@@ -240,7 +240,7 @@ func (r *reconciler) overJobs(ctx context.Context, rows []job.Spawn) (map[job.ID
 		if _, asked := over[row.JobID]; asked || row.JobID == "" {
 			continue
 		}
-		j, err := r.store.Job(ctx, row.JobID)
+		j, err := r.store.JobHead(ctx, row.JobID)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			over[row.JobID] = "deleted"

@@ -64,6 +64,8 @@ func (s *rowStore) setState(id job.ID, state job.State) {
 	}
 }
 
+func (s *rowStore) JobHead(ctx context.Context, id job.ID) (job.Job, error) { return s.Job(ctx, id) }
+
 func (s *rowStore) PlanSpawns(_ context.Context, p store.Plan) ([]job.Spawn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
