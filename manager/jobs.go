@@ -18,7 +18,7 @@ import (
 	"gmaps-scraper/store"
 )
 
-// JobPath is the input of operations on one job.
+// JobPath is the input of operations on one job. It is exported because huma looks into exported embedded fields alone.
 type JobPath struct {
 	ID string `path:"id" maxLength:"64" pattern:"^[0-9A-Za-z-]+$" doc:"the job's id"`
 }

@@ -35,7 +35,7 @@ func (m *Manager) registerResults(a huma.API) {
 	handle(m, a, op, m.export)
 }
 
-// ResultParams are the conditions that results are selected by.
+// ResultParams are the conditions that results are selected by. They are exported for the reason of JobPath.
 type ResultParams struct {
 	Search    string  `query:"search" maxLength:"200" doc:"part of title, category, address, phone or website"`
 	Category  string  `query:"category" maxLength:"200"`

@@ -177,7 +177,7 @@ func (m *Manager) isStopping() bool {
 	}
 }
 
-// FencePath is the input of operations under a lease.
+// FencePath is the input of operations under a lease. It is exported for the reason of JobPath.
 type FencePath struct {
 	Fence int64 `path:"fence" minimum:"1" doc:"the lease's fence"`
 }
