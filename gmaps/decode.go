@@ -275,7 +275,8 @@ func unwrapLink(link string) string {
 	if err != nil || u.Path != "/url" || u.Host != "" && !strings.Contains(u.Host, "google.") {
 		return link
 	}
-	return cmp.Or(u.Query().Get("q"), u.Query().Get("url"), link)
+	query := u.Query()
+	return cmp.Or(query.Get("q"), query.Get("url"), link)
 }
 
 func (p *Place) decodeRating(f, reviews fields) {

@@ -36,6 +36,7 @@ func decodeDays(f fields, layout dayLayout, path ...int) []DayHours {
 	if list == nil {
 		return nil
 	}
+	array := f.array + ".hours"
 	days := make([]DayHours, 0, 7)
 	for _, v := range list.all() {
 		if v == nil {
@@ -43,7 +44,7 @@ func decodeDays(f fields, layout dayLayout, path ...int) []DayHours {
 		}
 		var elements [7]value
 		v.split(elements[:])
-		day, ok := layout.decode(fields{f.array + ".hours", elements[:], f.drift})
+		day, ok := layout.decode(fields{array, elements[:], f.drift})
 		if !ok {
 			f.drift.count(f.array, "hours", path...)
 			continue

@@ -11,13 +11,14 @@ func (p *Place) decodeImages(f fields) {
 		p.Thumbnail = absolute(f.text("thumbnail", 72, 0, 0, 6, 0))
 	}
 	var pano string
+	array := f.array + ".images"
 	for _, group := range f.list("images", 171, 0).all() {
 		if group == nil {
 			continue
 		}
 		var elements [4]value
 		group.split(elements[:])
-		g := fields{f.array + ".images", elements[:], f.drift}
+		g := fields{array, elements[:], f.drift}
 		image := Image{Title: g.text("title", 2), URL: absolute(g.text("url", 3, 0, 6, 0))}
 		if image == (Image{}) {
 			continue
@@ -78,19 +79,16 @@ const (
 )
 
 func (p *Place) decodeAbout(f fields) {
+	array := f.array + ".about"
 	for _, v := range f.list("about", 100, 1).all() {
 		if v == nil {
 			continue
 		}
 		var elements [3]value
 		v.split(elements[:])
-		s := fields{f.array + ".about", elements[:], f.drift}
+		s := fields{array, elements[:], f.drift}
 		section := AboutSection{ID: s.text("id", 0), Name: s.text("name", 1)}
-		for _, o := range s.list("options", 2).all() {
-			if option, ok := decodeOption(f, o); ok {
-				section.Options = append(section.Options, option)
-			}
-		}
+		section.Options = decodeOptions(s, s.list("options", 2))
 		if section.Name != "" || section.Options != nil {
 			p.About = append(p.About, section)
 		}
@@ -98,14 +96,28 @@ func (p *Place) decodeAbout(f fields) {
 	p.CreditCards = creditCards(p.About)
 }
 
-// decodeOption reads one option. [2][0] is its kind: 1 is had or not ([2][1][0][0]), 2 has one value ([2][3]), 3 has several ([2][4][1][0][0]).
-func decodeOption(f fields, v value) (AboutOption, bool) {
-	if v == nil {
-		return AboutOption{}, false
+func decodeOptions(section fields, list value) []AboutOption {
+	if list == nil {
+		return nil
 	}
-	var elements [3]value
-	v.split(elements[:])
-	o := fields{f.array + ".about.option", elements[:], f.drift}
+	array := section.array + ".option"
+	var some [16]AboutOption // on the stack: most sections have fewer
+	options := some[:0]
+	for _, v := range list.all() {
+		if v == nil {
+			continue
+		}
+		var elements [3]value
+		v.split(elements[:])
+		if option, ok := decodeOption(fields{array, elements[:], section.drift}); ok {
+			options = append(options, option)
+		}
+	}
+	return append([]AboutOption(nil), options...)
+}
+
+// decodeOption reads one option. [2][0] is its kind: 1 is had or not ([2][1][0][0]), 2 has one value ([2][3]), 3 has several ([2][4][1][0][0]).
+func decodeOption(o fields) (AboutOption, bool) {
 	option := AboutOption{ID: o.text("id", 0), Name: o.text("name", 1)}
 	if option.Name == "" && option.ID == "" {
 		return option, false

@@ -185,7 +185,7 @@ func decodeReply(f fields) *Reply {
 	reply.EditedAt = a.micros("edited", 2)
 	reply.Language = a.text("language", 13, 0)
 	reply.Translated = a.text("translated", 14, 1, 0)
-	return &reply
+	return new(reply)
 }
 
 // decodeOldestReview reads the layout before 2023 (read): author at 0,1, rating at 1,0,0, text at 3,0, age at 3,3.
