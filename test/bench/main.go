@@ -30,6 +30,9 @@ func benches() []bench {
 	return []bench{
 		{"B6", "decode one place payload, all fields ÷ encoding/json into any", benchDecode},
 		{"B7", "places/s of the http engine against the simulator ÷ a bare net/http loop over the same requests", benchEngine},
+		{"B8", "memory that a queued job adds to the process ÷ 1 KB", benchMemory},
+		{"B9", "a page of jobs and of results with 1 M results ÷ the same with 1 k", benchPages},
+		{"B10", "peak memory of an export of 1,000,000 results to CSV ÷ of 10,000", benchExport},
 	}
 }
 
