@@ -27,7 +27,7 @@ import (
 )
 
 // patience is how long a test waits for what must come. It is no measurement: only a bound on a hang.
-const patience = 2 * time.Minute
+const patience = 90 * time.Second
 
 // leaseTTL is short here, so that a death is noticed soon.
 const leaseTTL = 2 * time.Second
@@ -103,11 +103,15 @@ func (w *world) waitReady() {
 // close stops the Manager as an operator does, and holds it to leaving nothing behind.
 func (w *world) close() {
 	w.manager.terminate(w.t)
-	waitFor(w.t, "no process left", func() bool { return len(w.family()) == 0 })
 	if w.t.Failed() {
 		b, _ := os.ReadFile(filepath.Join(w.dir, "manager.log"))
 		w.t.Logf("manager's log ends:\n%s", b[max(0, len(b)-6000):])
+		for _, pid := range w.family() {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		return
 	}
+	waitFor(w.t, "no process left", func() bool { return len(w.family()) == 0 })
 }
 
 // process is a program under test. Its output is appended to a file named after it.
@@ -331,7 +335,7 @@ func (w *world) places(id job.ID) []string {
 // truth asks the simulator for the data ids of a set.
 func (w *world) truth(set string) []string {
 	w.t.Helper()
-	res, err := http.Get(w.maps + "/simulator/places?set=" + set)
+	res, err := http.Get(w.maps + "/simulator/places?set=synthetic:" + set)
 	if err != nil {
 		w.t.Fatal(err)
 	}
