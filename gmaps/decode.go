@@ -43,9 +43,9 @@ func DecodePlace(payload []byte, drift *Drift) (Place, error) {
 	if d.splitAll(elements[:]) == 0 {
 		return Place{}, fmt.Errorf("decode place: %w", errTruncated)
 	}
-	var stray tally
-	defer drift.add(&stray)
-	f := fields{"place", elements[:], &stray}
+	r := newReading()
+	defer drift.add(&r.drift)
+	f := fields{"place", elements[:], &r}
 	p := Place{Detailed: true}
 	// The head of a payload repeats both halves of the data id in decimal.
 	if !p.decodeIdentity(f) || p.DataID == "" {
@@ -67,18 +67,18 @@ func DecodeSearch(payload []byte, drift *Drift) (SearchPage, error) {
 	if root.kind() != kindArray {
 		return SearchPage{}, fmt.Errorf("decode search: %w", errNotArray)
 	}
-	var stray tally
+	r := newReading()
 	var page SearchPage
 	for _, entries := range [...][]int{{0, 1, each, 14}, {64, each, 1}} {
 		results, entry := entries[:len(entries)-2], entries[len(entries)-1]
 		end := root.visit(entries, func(v value, rest []int) (end int) {
 			switch len(rest) {
 			case 0:
-				return page.add(v, entry, &stray)
+				return page.add(v, entry, &r)
 			case 1:
-				stray.count("search", "result", entry)
+				r.drift.count("search", "result", entry)
 			default:
-				stray.count("search", "results", results...)
+				r.drift.count("search", "results", results...)
 			}
 			return 0
 		})
@@ -89,22 +89,22 @@ func DecodeSearch(payload []byte, drift *Drift) (SearchPage, error) {
 			break
 		}
 	}
-	drift.add(&stray)
+	drift.add(&r.drift)
 	return page, nil
 }
 
 // add decodes one entry, which stands at in its result, and returns where it ends.
-func (s *SearchPage) add(entry value, at int, drift *tally) (end int) {
+func (s *SearchPage) add(entry value, at int, r *reading) (end int) {
 	s.Entries++
 	var elements [bodyLength]value
 	if end = entry.splitAll(elements[:]); end == 0 {
-		drift.count("search", "entry", at)
+		r.drift.count("search", "entry", at)
 		return 0
 	}
-	f := fields{"entry", elements[:], drift}
+	f := fields{"entry", elements[:], r}
 	var p Place
 	if !p.decodeIdentity(f) {
-		drift.count("entry", "identity")
+		r.drift.count("entry", "identity")
 		return end
 	}
 	p.decode(f)
@@ -307,7 +307,7 @@ func decodeHistogram(f fields) *[5]int {
 	}
 	var stars [5]value
 	list.split(stars[:])
-	counts := fields{f.array + ".histogram", stars[:], f.drift}
+	counts := fields{f.array + ".histogram", stars[:], f.reading}
 	h := new([5]int)
 	for i := range h {
 		h[i] = counts.count("stars", i)

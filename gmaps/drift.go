@@ -41,8 +41,8 @@ func (d *Drift) add(t *tally) {
 	}
 }
 
-// tally counts the drift of one payload, for one goroutine. It has no lock, because what a lock is in escapes to the heap,
-// and with it would everything that stands beside a *tally in a fields: each array that is read.
+// tally counts the drift of one payload. It has no lock, because what a lock is in escapes to the heap,
+// and with it would everything that stands beside it in a fields: each array that is read.
 type tally struct {
 	counts map[string]int64
 }

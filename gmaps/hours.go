@@ -44,7 +44,7 @@ func decodeDays(f fields, layout dayLayout, path ...int) []DayHours {
 		}
 		var elements [7]value
 		v.split(elements[:])
-		day, ok := layout.decode(fields{array, elements[:], f.drift})
+		day, ok := layout.decode(fields{array, elements[:], f.reading})
 		if !ok {
 			f.drift.count(f.array, "hours", path...)
 			continue
@@ -70,7 +70,7 @@ func decodeDay(f fields) (DayHours, bool) {
 	for _, span := range f.list("spans", 3).all() {
 		var elements [2]value
 		span.split(elements[:])
-		s := fields{f.array, elements[:], f.drift}
+		s := fields{f.array, elements[:], f.reading}
 		if text := s.text("text", 0); text != "" {
 			day.Text = append(day.Text, text)
 		}

@@ -18,7 +18,7 @@ func (p *Place) decodeImages(f fields) {
 		}
 		var elements [4]value
 		group.split(elements[:])
-		g := fields{array, elements[:], f.drift}
+		g := fields{array, elements[:], f.reading}
 		image := Image{Title: g.text("title", 2), URL: absolute(g.text("url", 3, 0, 6, 0))}
 		if image == (Image{}) {
 			continue
@@ -86,7 +86,7 @@ func (p *Place) decodeAbout(f fields) {
 		}
 		var elements [3]value
 		v.split(elements[:])
-		s := fields{array, elements[:], f.drift}
+		s := fields{array, elements[:], f.reading}
 		section := AboutSection{ID: s.text("id", 0), Name: s.text("name", 1)}
 		section.Options = decodeOptions(s, s.list("options", 2))
 		if section.Name != "" || section.Options != nil {
@@ -109,7 +109,7 @@ func decodeOptions(section fields, list value) []AboutOption {
 		}
 		var elements [3]value
 		v.split(elements[:])
-		if option, ok := decodeOption(fields{array, elements[:], section.drift}); ok {
+		if option, ok := decodeOption(fields{array, elements[:], section.reading}); ok {
 			options = append(options, option)
 		}
 	}

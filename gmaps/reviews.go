@@ -27,9 +27,9 @@ func DecodeReviews(payload []byte, drift *Drift) (ReviewPage, error) {
 	if root.splitAll(head[:]) == 0 {
 		return ReviewPage{}, fmt.Errorf("decode reviews: %w", errTruncated)
 	}
-	var stray tally
-	defer drift.add(&stray)
-	f := fields{"reviews", head[:], &stray}
+	r := newReading()
+	defer drift.add(&r.drift)
+	f := fields{"reviews", head[:], &r}
 	if head[1].kind() == kindArray {
 		var answer [7]value
 		f = f.sub(answer[:], "answer", 1, 10)
@@ -62,11 +62,11 @@ const (
 	boqReviews                       // of GetLocalBoqProxy
 )
 
-func (l reviewLayout) decode(v value, drift *tally) (Review, bool) {
+func (l reviewLayout) decode(v value, from *reading) (Review, bool) {
 	if l == boqReviews {
-		return decodeBoqReview(v, drift)
+		return decodeBoqReview(v, from)
 	}
-	return decodeReviewElement(v, drift)
+	return decodeReviewElement(v, from)
 }
 
 func decodeReviewList(f fields, layout reviewLayout, path ...int) []Review {
@@ -75,7 +75,7 @@ func decodeReviewList(f fields, layout reviewLayout, path ...int) []Review {
 		if v == nil {
 			continue
 		}
-		review, ok := layout.decode(v, f.drift)
+		review, ok := layout.decode(v, f.reading)
 		if !ok {
 			f.drift.count(f.array, "review", path...)
 			continue
@@ -86,22 +86,22 @@ func decodeReviewList(f fields, layout reviewLayout, path ...int) []Review {
 }
 
 // decodeReviewElement reads [review, …].
-func decodeReviewElement(v value, drift *tally) (Review, bool) {
+func decodeReviewElement(v value, from *reading) (Review, bool) {
 	inner, _ := v.at(0)
 	if inner.kind() != kindArray {
 		return Review{}, false
 	}
-	return decodeReview(inner, drift)
+	return decodeReview(inner, from)
 }
 
 // decodeReview reads a review of a place payload or of listugcposts.
-func decodeReview(v value, drift *tally) (Review, bool) {
+func decodeReview(v value, from *reading) (Review, bool) {
 	var elements [4]value
 	v.split(elements[:])
 	if elements[0].kind() == kindArray {
-		return decodeOldestReview(fields{"review", elements[:], drift})
+		return decodeOldestReview(fields{"review", elements[:], from})
 	}
-	f := fields{"review", elements[:], drift}
+	f := fields{"review", elements[:], from}
 	r := Review{ID: f.text("id", 0), RatingMax: 5}
 
 	var meta [14]value
@@ -202,13 +202,13 @@ func decodeOldestReview(f fields) (Review, bool) {
 
 // decodeBoqReview reads a review of GetLocalBoqProxy. Paths are read of, not checked. Translation, photos and reply are looked for:
 // other scrapers saw the translation at 37 or 38, photos between 6 and 30, and no reply at all yet.
-func decodeBoqReview(v value, drift *tally) (Review, bool) {
+func decodeBoqReview(v value, from *reading) (Review, bool) {
 	if v.kind() != kindArray {
 		return Review{}, false
 	}
 	var elements [48]value
 	v.split(elements[:])
-	f := fields{"boq", elements[:], drift}
+	f := fields{"boq", elements[:], from}
 	r := Review{
 		ID: f.text("id", 5),
 		Author: Author{
@@ -228,7 +228,7 @@ func decodeBoqReview(v value, drift *tally) (Review, bool) {
 	}
 	r.Author.ID = contributorID(r.Author.Link)
 	if r.Rating < 0 || r.Rating > 5 {
-		drift.count("boq", "rating", 1)
+		from.drift.count("boq", "rating", 1)
 		r.Rating = 0
 	}
 	for _, i := range [...]int{37, 38} {

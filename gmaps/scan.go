@@ -315,22 +315,31 @@ func (v value) smallInt() (_ int, ok bool) {
 
 // text returns v as a string of valid UTF-8 without NUL, which databases refuse. What was escaped twice (`\\u003d`) is unescaped twice.
 func (v value) text() (_ string, ok bool) {
+	raw, ok := v.rawText()
+	return cookText(raw), ok
+}
+
+// rawText returns what stands between the quotes of v. ok is false if v is no string or the payload ends inside it.
+func (v value) rawText() (_ []byte, ok bool) {
 	if v.kind() != kindString {
-		return "", false
+		return nil, false
 	}
 	end := skipString(v, 0)
 	if end < 2 || v[end-1] != '"' {
-		return "", false // the payload ends inside
+		return nil, false
 	}
-	raw := v[1 : end-1]
+	return v[1 : end-1], true
+}
+
+func cookText(raw []byte) string {
 	if bytes.IndexByte(raw, '\\') < 0 {
-		return cleanText(string(raw)), true
+		return cleanText(string(raw))
 	}
 	s := unescape(raw, false)
 	if strings.Contains(s, `\u`) {
 		s = unescape([]byte(s), true)
 	}
-	return cleanText(s), true
+	return cleanText(s)
 }
 
 func cleanText(s string) string {
