@@ -169,7 +169,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	w.link.answered(time.Now())
 	g.Go(func() error {
-		return w.takeLeases(fetching, func(l job.Lease, ttl time.Duration) {
+		return w.takeLeases(alive, fetching, func(l job.Lease, ttl time.Duration) {
 			w.leases.Add(1)
 			g.Go(func() error {
 				defer w.leaseEnded()
@@ -198,10 +198,11 @@ const (
 	exitRecheck = time.Second           // between the questions of a worker that may go when its last lease is over
 	shortPause  = 100 * time.Millisecond
 	rejoinPause = 5 * time.Second
+	lingerTime  = time.Second
 )
 
 // takeLeases joins, then leases as many tasks as there are free slots until there is no more, or ctx ends.
-func (w *Worker) takeLeases(ctx context.Context, start func(job.Lease, time.Duration)) error {
+func (w *Worker) takeLeases(calls, ctx context.Context, start func(job.Lease, time.Duration)) error {
 	joined, err := w.join(ctx)
 	if err != nil || joined == nil {
 		return err
@@ -209,12 +210,14 @@ func (w *Worker) takeLeases(ctx context.Context, start func(job.Lease, time.Dura
 	for {
 		free, err := w.slots.take(ctx)
 		if err != nil {
-			return nil //nolint:nilerr // ctx has ended: a drain
+			return drainOrCause(ctx)
 		}
 		idle := w.leases.Load() == 0 // before the question: a lease that ends meanwhile may have brought more
 		var answer api.LeaseAnswer
 		err = w.persist(ctx, "lease", func() (err error) {
-			answer, err = w.config.Source.Lease(ctx, api.LeaseRequest{Max: free, Wait: job.Duration(w.config.LeaseWait)})
+			asking, stop := linger(calls, ctx)
+			defer stop()
+			answer, err = w.config.Source.Lease(asking, api.LeaseRequest{Max: free, Wait: job.Duration(w.config.LeaseWait)})
 			return err
 		})
 		if err == nil && answer.Lease != nil && len(answer.Lease.Tasks) > 0 {
@@ -245,6 +248,20 @@ func (w *Worker) takeLeases(ctx context.Context, start func(job.Lease, time.Dura
 			return fmt.Errorf("lease: %w", err)
 		}
 	}
+}
+
+// linger returns a context that ends with calls, or lingerTime after ctx: a lease that is being granted when a drain begins would be
+// lost with its answer, and its tasks lie idle until it expires.
+func linger(calls, ctx context.Context) (context.Context, context.CancelFunc) {
+	asking, stop := context.WithCancel(calls)
+	unlink := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(lingerTime):
+			stop()
+		case <-asking.Done():
+		}
+	})
+	return asking, func() { unlink(); stop() }
 }
 
 // join returns nil without an error if there is nothing to do for this worker.
@@ -316,6 +333,9 @@ func newSlots(n int) *slots { return &slots{all: n, free: n, changed: make(chan 
 func (s *slots) take(ctx context.Context) (int, error) {
 	gathered := false
 	for {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
 		s.mu.Lock()
 		n := s.free
 		if n == s.all || n > 0 && gathered {

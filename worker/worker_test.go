@@ -121,6 +121,40 @@ func TestDrainHandsBackFromTheLastAcknowledgedCursor(t *testing.T) {
 	})
 }
 
+func TestALeaseThatIsGrantedWhileTheDrainBeginsIsHandedBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager("a")
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &slowGrant{m, func() { cancel(); time.Sleep(lingerTime / 2) }}
+		start := time.Now()
+		if err := newWorker(t, m, pagesOf(1, 1, time.Second), func(c *Config) { c.Source = s }).Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]job.TaskStep{{TaskID: 1}}, m.back); diff != "" {
+			t.Error(diff)
+		}
+		if took := time.Since(start); took > 2*lingerTime {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// slowGrant is a Manager whose answer to a question for work takes its time after the grant.
+type slowGrant struct {
+	*fakeManager
+	then func()
+}
+
+func (s *slowGrant) Lease(ctx context.Context, r api.LeaseRequest) (api.LeaseAnswer, error) {
+	answer, err := s.fakeManager.Lease(ctx, r)
+	s.then()
+	if ctx.Err() != nil {
+		return api.LeaseAnswer{}, ctx.Err()
+	}
+	return answer, err
+}
+
 func TestDrainWithoutAManagerEndsInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
