@@ -56,7 +56,9 @@ const (
 	// SQLite takes a negative cache_size as KiB. The writer's holds the inner pages of the unique index of results.
 	writerCacheKiB = 32 << 10
 	readerCacheKiB = 4 << 10
-	walLimitBytes  = 64 << 20
+	// Keys of places are scattered, so a page of their index is written many times: a longer log has it copied into the file less often.
+	checkpointPages = 8000 // of 4 KiB
+	walLimitBytes   = 64 << 20
 )
 
 // Open opens the database file at path, makes it if it is not there, and brings its tables up to date.
@@ -86,7 +88,8 @@ func Open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 			err = errors.Join(fmt.Errorf("open database %s: %w", path, err), s.release())
 		}
 	}()
-	s.writers, err = connect(path, 1, writerCacheKiB, "synchronous(FULL)", "foreign_keys(1)", fmt.Sprintf("journal_size_limit(%d)", walLimitBytes))
+	s.writers, err = connect(path, 1, writerCacheKiB, "synchronous(FULL)", "foreign_keys(1)",
+		fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages), fmt.Sprintf("journal_size_limit(%d)", walLimitBytes))
 	if err != nil {
 		return nil, err
 	}
