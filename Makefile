@@ -8,7 +8,7 @@ BIN      := bin/gmaps-scraper
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 GOLANGCI := v2.15.0
-FUZZTIME ?= 10s
+FUZZTIME ?= 8s
 
 .PHONY: help
 help: ## print this help
@@ -43,9 +43,9 @@ torture: build ## the same faults for long: RUNS=200
 	GMAPS_BIN=$(CURDIR)/$(BIN) GMAPS_TORTURE=$${RUNS:-200} go test -count=1 -timeout 6h -run TestFaults -v ./test/...
 
 .PHONY: fuzz
-fuzz: ## fuzz each decoder for FUZZTIME (10s)
+fuzz: ## fuzz each decoder for FUZZTIME (8s)
 	@for t in $$(grep -rhoE '^func Fuzz[A-Za-z]+' --include='*_test.go' gmaps/*_test.go | sed 's/func //'); do \
-		echo "fuzz $$t $(FUZZTIME)"; go test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) ./gmaps; done
+		echo "fuzz $$t $(FUZZTIME)"; go test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x -parallel 2 ./gmaps; done
 
 .PHONY: vet
 vet:
