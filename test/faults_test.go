@@ -52,20 +52,16 @@ func TestFaultManagerIsKilledWhileJobsAreSubmitted(t *testing.T) {
 }
 
 func TestFaultWorkersAreKilledAtRandomPoints(t *testing.T) {
-	w := newWorld(t, 200, 10*time.Millisecond, "-spawner", "process", "-spawner-max-workers", "4")
+	w := newWorld(t, 300, 20*time.Millisecond, "-spawner", "process", "-spawner-max-workers", "4")
 	l, r := newLedger(w), seeded(t)
 	jobs := runs(50)
 	for i := range jobs {
 		l.mustSubmit(fmt.Sprintf("w%d", i%7), 4, nil)
 	}
 	kills := 0
-	for kills < jobs {
-		if w.killWorker(r, syscall.SIGKILL) != 0 {
+	for kills < jobs && w.anyOpen(l) {
+		if w.killWorker(r, 300*time.Millisecond) {
 			kills++
-		}
-		pause(t.Context(), time.Duration(r.IntN(150))*time.Millisecond)
-		if !w.anyOpen(l) {
-			break
 		}
 	}
 	lost, doubled := l.balance()

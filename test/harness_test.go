@@ -197,15 +197,25 @@ func isZombie(pid int) bool {
 	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
 }
 
-// killWorker kills one live worker at random, if there is one.
-func (w *world) killWorker(r *mathrand.Rand, s syscall.Signal) (pid int) {
-	pids := w.workers()
-	if len(pids) == 0 {
-		return 0
+// killWorker kills one worker that has joined, some time within delay after it was chosen, and reports whether it lived until then.
+// Workers that have not spoken yet are spared: to lose those again and again is a broken image, which opens the breaker.
+func (w *world) killWorker(r *mathrand.Rand, delay time.Duration) bool {
+	page, err := w.client.Spawns(w.t.Context(), api.SpawnQuery{Live: true})
+	if err != nil {
+		return false
 	}
-	pid = pids[r.IntN(len(pids))]
-	_ = syscall.Kill(pid, s)
-	return pid
+	page.Spawns = slices.DeleteFunc(page.Spawns, func(s job.Spawn) bool { return s.State != job.SpawnRunning })
+	if len(page.Spawns) == 0 {
+		return false
+	}
+	chosen := page.Spawns[r.IntN(len(page.Spawns))]
+	pause(w.t.Context(), time.Duration(r.Int64N(int64(delay))))
+	for _, pid := range w.workers() {
+		if strings.Contains(environ(pid), "GMAPS_SPAWN_ID="+string(chosen.ID)) {
+			return syscall.Kill(pid, syscall.SIGKILL) == nil
+		}
+	}
+	return false
 }
 
 // ledger is the submitter's own record: what the Manager acknowledged, and what must come of it.
