@@ -394,6 +394,17 @@ func BenchmarkDecodePlace(b *testing.B) {
 	}
 }
 
+func BenchmarkDecodeSearch(b *testing.B) {
+	payload := capture(b, "search-coffee-ilion.json")
+	b.SetBytes(int64(len(payload)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := gmaps.DecodeSearch(payload, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkUnmarshalPlaceIntoAny(b *testing.B) {
 	payload := capture(b, "place-kipriakon-en.json")
 	b.SetBytes(int64(len(payload)))

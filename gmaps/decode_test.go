@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"gmaps-scraper/gmaps"
 )
@@ -153,6 +154,44 @@ func TestSearchCountsEntriesThatItCannotUse(t *testing.T) {
 	}
 	if page, err := gmaps.DecodeSearch([]byte(`[["nothing here"]]`), nil); err != nil || page.Entries != 0 {
 		t.Errorf("no results: %+v, %v", page, err)
+	}
+}
+
+func TestSearchReadsBothLayouts(t *testing.T) {
+	t.Parallel()
+	body := positional(map[string]any{"10": dataID, "11": "Café"})
+	tests := map[string]struct {
+		response map[string]any
+		drift    map[string]int64
+	}{
+		"first":                     {map[string]any{"0,1": []any{nil, positional(map[string]any{"14": body})}, "65": "rest"}, nil},
+		"second":                    {map[string]any{"64": []any{[]any{nil, body}, nil}, "65": "rest"}, nil},
+		"second, no list at first":  {map[string]any{"0,1": "moved", "64": []any{[]any{nil, body}}}, map[string]int64{"search.results[0,1]": 1}},
+		"second, no array at first": {map[string]any{"0": 7, "64": []any{[]any{nil, body}}}, map[string]int64{"search.results[0,1]": 1}},
+		"a result is no array":      {map[string]any{"0,1": []any{"moved", positional(map[string]any{"14": body})}}, map[string]int64{"search.result[14]": 1}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			whole := encode(t, positional(test.response))
+			var drift gmaps.Drift
+			page, err := gmaps.DecodeSearch(whole, &drift)
+			if err != nil || page.Entries != 1 || len(page.Places) != 1 || page.Places[0].Title != "Café" {
+				t.Errorf("%d entries, %+v, %v", page.Entries, page.Places, err)
+			}
+			if diff := cmp.Diff(test.drift, drift.Counts(), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("drift (-want +got):\n%s", diff)
+			}
+			var none gmaps.Drift
+			for end := len(")]}'\n["); end < len(whole); end++ {
+				if page, err := gmaps.DecodeSearch(whole[:end], &none); err == nil {
+					t.Errorf("%q decoded to %d entries", whole[:end], page.Entries)
+				}
+			}
+			if got := none.Counts(); len(got) > 0 {
+				t.Errorf("an answer that ends early counted as drift: %v", got)
+			}
+		})
 	}
 }
 
