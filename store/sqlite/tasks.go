@@ -133,7 +133,7 @@ func (s *Store) Grant(ctx context.Context, spawn job.SpawnID, max int, ttl time.
 		if err != nil {
 			return err
 		}
-		tasks, err := t.lease(ctx, j, fence, leases == 0, max)
+		tasks, err := t.lease(ctx, j, fence, max)
 		if err != nil {
 			return err
 		}
@@ -193,10 +193,10 @@ func (t *tx) dueJob(ctx context.Context, bound job.ID, alone bool) (jobRow, erro
 	return t.job(ctx, id)
 }
 
-// lease takes healthy tasks, or if there are none and the spawn holds nothing else, one that has crashed a worker.
-func (t *tx) lease(ctx context.Context, j jobRow, fence int64, alone bool, limit int) ([]job.Task, error) {
+// lease takes healthy tasks, or if there are none one that has crashed a worker: dueJob has seen to it that the spawn holds nothing else.
+func (t *tx) lease(ctx context.Context, j jobRow, fence int64, limit int) ([]job.Task, error) {
 	rows, err := collect(ctx, t, scanTask, leaseTasks, fence, t.now, j.key, 0, max(1, limit))
-	if err == nil && len(rows) == 0 && alone {
+	if err == nil && len(rows) == 0 {
 		rows, err = collect(ctx, t, scanTask, leaseTasks, fence, t.now, j.key, 1, 1)
 	}
 	if err != nil {

@@ -21,6 +21,9 @@ const (
 	tick       = 10 * time.Minute
 	leaseTicks = 3
 	modelTTL   = leaseTicks*tick - tick/2
+
+	// modelTime bounds the search: a slow machine, or one that looks for races, tries fewer ways.
+	modelTime = 15 * time.Second
 )
 
 // model is what the store must hold, in the plainest form.
@@ -71,8 +74,11 @@ type modelLease struct {
 // checkModel lets workers and operators do anything in any order and compares the store with the model after each step.
 func checkModel(t *testing.T, open func(t *testing.T) Fixture) {
 	b := bench{open(t)}
-	names := 0
+	names, begun := 0, time.Now()
 	rapid.Check(t, func(r *rapid.T) {
+		if time.Since(begun) > modelTime {
+			return
+		}
 		m := &model{b: b, ctx: t.Context()}
 		defer m.clear(t)
 		for range 2 {
