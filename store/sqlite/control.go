@@ -53,13 +53,13 @@ func (s *Store) Resume(ctx context.Context, id job.ID) (job.Job, error) {
 	})
 }
 
-// Retry implements store.Store. A job that has ended gets its MaxTime anew, from the next lease on.
+// Retry implements store.Store. A job that has ended, whose deadline is gone with its end, gets its MaxTime anew from the next lease on.
 func (s *Store) Retry(ctx context.Context, id job.ID) (job.Job, error) {
 	return s.change(ctx, "retry", id, func(ctx context.Context, t *tx, j *jobRow) error {
 		const (
 			// Crashes stay: a task that killed its worker goes on being leased alone.
 			openAgain = `UPDATE tasks SET state = 'open', attempts = 0, not_before = 0, error = '', updated_at = ? WHERE job_key = ? AND state IN ('dead', 'skipped')`
-			liveAgain = `UPDATE jobs SET state = ?, reason = '', partial = 0, ended_at = 0, deadline = 0, updated_at = ? WHERE key = ?`
+			liveAgain = `UPDATE jobs SET state = ?, reason = '', partial = 0, ended_at = 0, updated_at = ? WHERE key = ?`
 		)
 		n, err := t.exec(ctx, openAgain, t.now, j.key)
 		if err != nil {
