@@ -33,7 +33,7 @@ func (c *Client) Jobs(ctx context.Context, q JobQuery) (JobPage, error) {
 	return get[JobPage](ctx, c, PathJobs, q.values())
 }
 
-// Job returns one job.
+// Job returns one job, without its inputs.
 func (c *Client) Job(ctx context.Context, id job.ID) (job.Job, error) {
 	return get[job.Job](ctx, c, expand(PathJob, string(id)), nil)
 }

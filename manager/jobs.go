@@ -23,6 +23,11 @@ type JobPath struct {
 	ID string `path:"id" maxLength:"64" pattern:"^[0-9A-Za-z-]+$" doc:"the job's id"`
 }
 
+type showJob struct {
+	JobPath
+	Inputs bool `query:"inputs" doc:"with spec.inputs, which may be a million lines"`
+}
+
 type jobAnswer struct{ Body job.Job }
 
 func (m *Manager) registerJobs(a huma.API) {
@@ -33,8 +38,11 @@ func (m *Manager) registerJobs(a huma.API) {
 	create.Metadata[metaTime] = 2 * time.Minute // a million inputs take their time to store
 	handle(m, a, create, m.createJob)
 
-	handle(m, a, operation("jobs", "getJob", http.MethodGet, api.PathJob, "Show a job"), func(ctx context.Context, in *JobPath) (*jobAnswer, error) {
-		return oneJob(m.store.Job(ctx, job.ID(in.ID)))
+	handle(m, a, operation("jobs", "getJob", http.MethodGet, api.PathJob, "Show a job"), func(ctx context.Context, in *showJob) (*jobAnswer, error) {
+		if in.Inputs {
+			return oneJob(m.store.Job(ctx, job.ID(in.ID)))
+		}
+		return oneJob(m.store.JobHead(ctx, job.ID(in.ID)))
 	})
 	m.registerAction(a, "cancelJob", api.PathCancel, "Cancel a job: its workers are stopped, what was found is kept", store.Store.Cancel)
 	m.registerAction(a, "pauseJob", api.PathPause, "Pause a job: no more of it is leased", store.Store.Pause)

@@ -173,7 +173,7 @@ func (r *reconciler) loop(ctx context.Context) error {
 // tick looks once and begins what must be done. A tick that fails has done a part; the next does the rest.
 func (r *reconciler) tick(ctx context.Context) error {
 	begun := r.now()
-	if !r.lastTick.IsZero() && begun.Sub(r.lastTick) > r.cfg.LeaseTTL/2 {
+	if !r.lastTick.IsZero() && begun.Sub(r.lastTick) > max(r.cfg.LeaseTTL/2, 2*r.cfg.Interval) {
 		r.sightings = newSightings() // we were away: nobody's silence counts from before
 	}
 	err := r.reconcile(ctx, begun)

@@ -226,6 +226,17 @@ func TestSilentWorkerIsStopped(t *testing.T) {
 	}
 }
 
+// With leases as short as the interval no tick may take itself for one after an absence: it would forget each silence.
+func TestSilentWorkerIsStoppedUnderShortLeasesToo(t *testing.T) {
+	t.Parallel()
+	c := newTrial(t, func(cfg *reconcilerConfig, _ *scripted) { cfg.LeaseTTL = cfg.Interval })
+	row := c.running()
+	c.ticks(58 * time.Second)
+	c.wantSpawn(row.ID, job.SpawnRunning, "")
+	c.ticks(4 * time.Second)
+	c.wantSpawn(row.ID, job.SpawnEnded, job.Silent)
+}
+
 // Workers cannot speak to a Manager that is away: its absence is not their silence.
 func TestAbsenceOfTheManagerIsNotTheWorkersSilence(t *testing.T) {
 	t.Parallel()

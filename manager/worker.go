@@ -110,6 +110,9 @@ func (m *Manager) lease(ctx context.Context, in *leaseInput) (*leaseAnswer, erro
 			return retryIn(askAgainStopping), nil
 		}
 		l, err := m.store.Grant(ctx, spawn, in.Body.Max, m.cfg.LeaseTTL)
+		if err == nil && ctx.Err() != nil { // the worker hung up meanwhile: nobody would work on this lease
+			return nil, errors.Join(context.Cause(ctx), m.store.HandBack(context.WithoutCancel(ctx), l.Fence, nil))
+		}
 		if err == nil {
 			return &leaseAnswer{api.LeaseAnswer{Lease: &l, TTL: job.Duration(m.cfg.LeaseTTL)}}, nil
 		}

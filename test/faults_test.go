@@ -72,6 +72,7 @@ func TestFaultWorkersAreKilledAtRandomPoints(t *testing.T) {
 }
 
 func TestFaultDoneTasksAreNotRedoneAfterAWorkerDies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 300, 20*time.Millisecond, "-spawner", "process", "-spawner-concurrency", "1")
 	l := newLedger(w)
 	id := l.mustSubmit("resume", 10, nil)
@@ -100,6 +101,7 @@ func TestFaultDoneTasksAreNotRedoneAfterAWorkerDies(t *testing.T) {
 }
 
 func TestFaultZombieWritesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 400, 30*time.Millisecond, "-spawner", "process", "-spawner-concurrency", "2")
 	l := newLedger(w)
 	id := l.mustSubmit("zombie", 8, func(n *api.NewJob) { n.MaxWorkers = 2 })
@@ -127,6 +129,7 @@ func TestFaultZombieWritesNothing(t *testing.T) {
 }
 
 func TestFaultHungWorkerDoesNotHoldItsJob(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 200, 20*time.Millisecond, "-spawner", "process", "-spawner-max-workers", "1")
 	l := newLedger(w)
 	id := l.mustSubmit("hung", 4, nil)
@@ -141,6 +144,7 @@ func TestFaultHungWorkerDoesNotHoldItsJob(t *testing.T) {
 }
 
 func TestFaultPoisonTaskIsDeadLettered(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 120, 60*time.Millisecond, "-spawner", "process", "-spawner-concurrency", "4")
 	l := newLedger(w)
 	innocent := l.mustSubmit("innocent", 4, func(n *api.NewJob) { n.Priority = 1 })
@@ -203,6 +207,7 @@ func TestFaultCapHoldsAndNothingStarves(t *testing.T) {
 }
 
 func TestFaultSigtermHandsBackUncharged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 400, 50*time.Millisecond, "-spawner", "process", "-spawner-concurrency", "2")
 	l := newLedger(w)
 	id := l.mustSubmit("sigterm", 6, nil)
@@ -232,6 +237,7 @@ func TestFaultSigtermHandsBackUncharged(t *testing.T) {
 }
 
 func TestFaultManagerAwayLosesNoWork(t *testing.T) {
+	t.Parallel()
 	for name, away := range map[string]func(*world){
 		"stopped": func(w *world) {
 			w.manager.signal(syscall.SIGSTOP)
@@ -245,6 +251,7 @@ func TestFaultManagerAwayLosesNoWork(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, 600, 100*time.Millisecond, "-spawner", "process", "-spawner-concurrency", "2")
 			l := newLedger(w)
 			id := l.mustSubmit("away", 4, nil)
@@ -264,6 +271,7 @@ func TestFaultManagerAwayLosesNoWork(t *testing.T) {
 }
 
 func TestFaultHostileInputIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 10, 0)
 	url := "http://" + w.addr + api.PathJobs
 	keyword := strings.Repeat("k", 10<<10)

@@ -27,7 +27,7 @@ import (
 )
 
 // patience is how long a test waits for what must come. It is no measurement: only a bound on a hang.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // leaseTTL is short here, so that a death is noticed soon.
 const leaseTTL = 2 * time.Second
