@@ -128,7 +128,7 @@ func (v value) splitAll(into []value) (end int) {
 	}
 	i := 1
 	for n := 0; ; n++ {
-		if n < len(into) {
+		if n < len(into) && i < len(v) && v[i] != 'n' { // most elements are null
 			into[n] = valueAt(v, i)
 		}
 		i = skipSpace(v, skipValue(v, i))
