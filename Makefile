@@ -23,24 +23,23 @@ demo: build ## simulator + Manager + spawned workers: from a query to rows, then
 	go run ./test/demo -bin $(BIN) -captures ../shared/captures -out out
 
 .PHONY: test
-test: vet test-race fuzz test-e2e verify ## everything that CI runs
+test: vet test-race fuzz test-e2e demo verify ## everything that CI runs
 
 .PHONY: test-short
-test-short: ## the fast tests: no child processes, no race detector
-	go test -short ./...
+test-short: ## the fast tests: no race detector, no whole processes
+	go test ./...
 
 .PHONY: test-race
 test-race:
-	go test -race -short -timeout 15m $$(go list ./... | grep -v /test/)
+	go test -race -timeout 20m ./...
 
 .PHONY: test-e2e
 test-e2e: build ## the real binary: spawned workers, kills, zombies, the ledger
-	GMAPS_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 20m ./test/...
-	GMAPS_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 10m .
+	GMAPS_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 20m -v ./test | grep -vE '^=== '
 
 .PHONY: torture
-torture: build ## the same faults for long: RUNS=200
-	GMAPS_BIN=$(CURDIR)/$(BIN) GMAPS_TORTURE=$${RUNS:-200} go test -count=1 -timeout 6h -run TestFaults -v ./test/...
+torture: build ## the same faults for long: make torture RUNS=200
+	GMAPS_BIN=$(CURDIR)/$(BIN) GMAPS_TORTURE=$${RUNS:-200} go test -count=1 -timeout 12h -v -run TestFault ./test
 
 .PHONY: fuzz
 fuzz: ## fuzz each decoder for FUZZTIME (8s)

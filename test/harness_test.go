@@ -32,23 +32,6 @@ const patience = 3 * time.Minute
 // leaseTTL is short here, so that a death is noticed soon.
 const leaseTTL = 2 * time.Second
 
-// binary is the program under test: GMAPS_BIN, or a build made for this run.
-var binary = sync.OnceValues(func() (string, error) {
-	if bin := os.Getenv("GMAPS_BIN"); bin != "" {
-		return bin, nil
-	}
-	dir, err := os.MkdirTemp("", "gmaps-bin-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "gmaps-scraper")
-	out, err := exec.Command("go", "build", "-o", bin, "..").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return bin, nil
-})
-
 // world is a simulator and a Manager as real processes, and a client that outlives the Manager's deaths.
 type world struct {
 	t       *testing.T
@@ -65,12 +48,9 @@ type world struct {
 // newWorld starts both. The simulator's named sets hold size places each.
 func newWorld(t *testing.T, size int, latency time.Duration, managerFlags ...string) *world {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("whole-process tests: make test-e2e")
-	}
-	bin, err := binary()
-	if err != nil {
-		t.Fatal(err)
+	bin := os.Getenv("GMAPS_BIN")
+	if bin == "" {
+		t.Skip("needs the built program in GMAPS_BIN: make test-e2e runs this")
 	}
 	w := &world{t: t, bin: bin, dir: t.TempDir(), addr: freeAddr(t), flags: managerFlags}
 	simulator := freeAddr(t)
@@ -80,6 +60,7 @@ func newWorld(t *testing.T, size int, latency time.Duration, managerFlags ...str
 	waitFor(t, "simulator", func() bool { return answers(w.maps + "/healthz") })
 
 	w.key = rand.Text()
+	var err error
 	if w.client, err = api.NewClient("http://"+w.addr, api.Secret(w.key), nil); err != nil {
 		t.Fatal(err)
 	}
