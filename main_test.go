@@ -6,11 +6,13 @@ import (
 	"encoding/csv"
 	"flag"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -296,6 +298,79 @@ func TestOneShotStopsAtMaxResults(t *testing.T) {
 	}
 	if rows := readCSV(t, out); len(rows) != 51 {
 		t.Errorf("%d rows, want 50 and the head", len(rows))
+	}
+}
+
+func TestOneShotStopsWhenNothingNewComes(t *testing.T) {
+	t.Parallel()
+	url := startSimulator(t, simulator.Config{Synthetic: 40, Seed: 1, Fault: func(*http.Request) simulator.Fault { return simulator.FaultHang }})
+	out := filepath.Join(t.TempDir(), "out.csv")
+	code, _, stderr := try(t.Context(), "synthetic 1/1", nil, "-input", "-", "-maps-url", url, "-results", out, "-exit-on-inactivity", "300ms")
+	if code != exitFailed || !strings.Contains(stderr, "-exit-on-inactivity") || !strings.Contains(stderr, "-resume") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+// until runs the program until its stderr holds text, then ends it as a signal does.
+func until(t *testing.T, text string, args ...string) (code int, stderr string) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out := &watched{text: text, found: stop}
+	p := program{stdin: strings.NewReader(""), stdout: out, stderr: out, getenv: func(string) string { return "" }}
+	code = p.run(ctx, args)
+	return code, out.b.String()
+}
+
+// watched calls found as soon as text was written.
+type watched struct {
+	mu    sync.Mutex
+	b     bytes.Buffer
+	text  string
+	found func()
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.b.Write(p)
+	if strings.Contains(w.b.String(), w.text) {
+		w.found()
+	}
+	return len(p), nil
+}
+
+func TestManagerShowsItsKeyOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	args := []string{"-manager", "-addr", "127.0.0.1:0", "-data-dir", dir, "-spawner", "process"}
+	code, first := until(t, "manager started", args...)
+	if code != exitOK || strings.Count(first, "API key") != 1 {
+		t.Errorf("first start: exit %d: %s", code, first)
+	}
+	if code, second := until(t, "manager started", args...); code != exitOK || strings.Contains(second, "API key") {
+		t.Errorf("second start: exit %d: %s", code, second)
+	}
+}
+
+func TestSecondManagerOfADataFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	started := make(chan struct{})
+	out := &watched{text: "manager started", found: sync.OnceFunc(func() { close(started) })}
+	first := program{stdin: strings.NewReader(""), stdout: out, stderr: out, getenv: func(string) string { return "" }}
+	ended := make(chan int)
+	go func() { ended <- first.run(ctx, []string{"-manager", "-addr", "127.0.0.1:0", "-data-dir", dir}) }()
+	<-started
+	code, _, stderr := try(t.Context(), "", nil, "-manager", "-addr", "127.0.0.1:0", "-data-dir", dir)
+	if code != exitFailed || !strings.Contains(stderr, "use") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	stop()
+	if code := <-ended; code != exitOK {
+		t.Errorf("the first Manager: exit %d: %s", code, out.b.String())
 	}
 }
 
