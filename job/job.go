@@ -37,7 +37,7 @@ func (s State) Terminal() bool { return s == Succeeded || s == Failed || s == Ca
 type Spec struct {
 	Name string `json:"name,omitempty"`
 	// Inputs are the searches: see Input.
-	Inputs []Input `json:"inputs"`
+	Inputs []Input `json:"inputs,omitempty"`
 	// Lang is the language of the answers. Default "en".
 	Lang    string `json:"lang,omitempty"`
 	Country string `json:"country,omitempty"`
