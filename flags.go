@@ -81,9 +81,10 @@ type config struct {
 	errorRate, blockRate float64
 	consent              bool
 
-	// set holds the names of the flags that the command line or the environment gave.
-	set map[string]bool
-	fs  *flag.FlagSet
+	// set holds the names of the flags that the command line or the environment gave, given those of the command line.
+	set   map[string]bool
+	given []string
+	fs    *flag.FlagSet
 }
 
 // usageError is a mistake in the command line or environment: exit 2. Its text names the flag.
@@ -96,19 +97,21 @@ func usagef(format string, args ...any) error {
 }
 
 // flagGroups is the order of -help: a title and the flags under it. Every flag stands in exactly one group.
+// A group with a mode has no effect in any other.
 var flagGroups = []struct {
 	title string
+	mode  mode
 	flags []string
 }{
-	{"What to run (none of them: one shot, from -input to -results)", []string{"manager", "worker", "simulator", "doctor", "version", "completion"}},
-	{"One shot", []string{"input", "results", "format", "json", "csv-columns", "c", "resume", "exit-on-inactivity"}},
-	{"What to search", []string{"lang", "country", "geo", "radius", "zoom", "grid-bbox", "grid-cell", "strict", "depth", "detail", "extra-reviews", "max-reviews", "reviews-order", "max-results", "max-time", "max-attempts", "priority", "engine"}},
-	{"How to fetch (handed on to spawned workers)", []string{"maps-url", "proxies", "rate", "in-flight", "timeout", "retries", "quarantine-dir"}},
-	{"Manager", []string{"addr", "data-dir", "dsn", "rabbitmq-url", "redis-addr", "api-key", "no-auth", "open-metrics", "lease-ttl"}},
-	{"Spawner", []string{"spawner", "spawner-concurrency", "spawner-max-workers", "spawner-auto-remove", "spawner-manager-url", "spawner-image", "spawner-network", "spawner-lambda-function", "spawner-lambda-region", "spawner-lambda-invocation", "spawner-lambda-max-conc"}},
-	{"Worker", []string{"manager-url", "spool-dir"}},
-	{"Simulator", []string{"captures", "synthetic", "seed", "latency", "error-rate", "block-rate", "consent"}},
-	{"Logging", []string{"log-level", "log-format"}},
+	{"What to run (none of them: one shot, from -input to -results)", "", []string{"manager", "worker", "simulator", "doctor", "version", "completion"}},
+	{"One shot", modeOneShot, []string{"input", "results", "format", "json", "csv-columns", "resume", "exit-on-inactivity"}},
+	{"What to search", modeOneShot, []string{"lang", "country", "geo", "radius", "zoom", "grid-bbox", "grid-cell", "strict", "depth", "detail", "extra-reviews", "max-reviews", "reviews-order", "max-results", "max-time", "max-attempts", "priority", "engine"}},
+	{"How to fetch (handed on to spawned workers)", "", []string{"c", "maps-url", "proxies", "rate", "in-flight", "timeout", "retries", "quarantine-dir"}},
+	{"Manager", "", []string{"addr", "data-dir", "dsn", "rabbitmq-url", "redis-addr", "api-key", "no-auth", "open-metrics", "lease-ttl"}},
+	{"Spawner", modeManager, []string{"spawner", "spawner-concurrency", "spawner-max-workers", "spawner-auto-remove", "spawner-manager-url", "spawner-image", "spawner-network", "spawner-lambda-function", "spawner-lambda-region", "spawner-lambda-invocation", "spawner-lambda-max-conc"}},
+	{"Worker", "", []string{"manager-url", "spool-dir"}},
+	{"Simulator", modeSimulator, []string{"captures", "synthetic", "seed", "latency", "error-rate", "block-rate", "consent"}},
+	{"Logging", "", []string{"log-level", "log-format"}},
 }
 
 // envOf is the environment variable of a flag: flag > GMAPS_* > default.
@@ -225,7 +228,7 @@ func parseFlags(args []string, getenv func(string) string) (*config, error) {
 	if c.fs.NArg() > 0 {
 		return nil, usagef("unexpected argument %q: every option begins with a dash, see -help", c.fs.Arg(0))
 	}
-	c.fs.Visit(func(f *flag.Flag) { c.set[f.Name] = true })
+	c.fs.Visit(func(f *flag.Flag) { c.set[f.Name], c.given = true, append(c.given, f.Name) })
 	var bad error
 	c.fs.VisitAll(func(f *flag.Flag) {
 		v := getenv(envOf(f.Name))
@@ -326,6 +329,9 @@ func (c *config) validate() error {
 			return usagef("nothing to do: give -input FILE (one shot), -manager, -worker or -simulator; see -help")
 		}
 	}
+	if err := c.checkMode(); err != nil {
+		return err
+	}
 	for _, n := range []struct {
 		name       string
 		value      float64
@@ -387,6 +393,24 @@ func (c *config) validate() error {
 	}
 	if err := spec.Validate(); err != nil {
 		return specUsage(err)
+	}
+	return nil
+}
+
+// checkMode refuses flags of the command line that would do nothing in this mode. The environment may serve several modes.
+func (c *config) checkMode() error {
+	if c.mode == modeDoctor {
+		return nil
+	}
+	for _, g := range flagGroups {
+		if g.mode == "" || g.mode == c.mode {
+			continue
+		}
+		for _, name := range g.flags {
+			if slices.Contains(c.given, name) {
+				return usagef("-%s does nothing here: it belongs to the %s, and this is the %s", name, g.mode, c.mode)
+			}
+		}
 	}
 	return nil
 }
@@ -517,7 +541,7 @@ func (c *config) proxyList() ([]string, error) {
 
 // workerEnv is what spawned workers must know of this process's flags: those of the group "How to fetch" that were given.
 func (c *config) workerEnv() (map[string]string, error) {
-	env := map[string]string{"GMAPS_LOG_LEVEL": c.logLevel}
+	env := map[string]string{envOf("log-level"): c.logLevel, envOf("log-format"): c.logFormat, envOf("quarantine-dir"): c.quarantineDir}
 	for _, name := range []string{"maps-url", "rate", "in-flight", "timeout", "retries"} {
 		if c.set[name] {
 			env[envOf(name)] = c.fs.Lookup(name).Value.String()

@@ -45,6 +45,7 @@ func TestUsageErrorsExit2AndNameTheFlag(t *testing.T) {
 		{"stray argument", "", nil, []string{"-input", "-", "cafe"}, []string{"cafe"}},
 		{"not a number", "", nil, []string{"-input", "-", "-depth", "many"}, []string{"depth"}},
 		{"bad environment", "", map[string]string{"GMAPS_DEPTH": "many"}, []string{"-input", "-"}, []string{"GMAPS_DEPTH"}},
+		{"flag of another mode", "", nil, []string{"-manager", "-depth", "3"}, []string{"-depth", "one shot"}},
 		{"two modes", "", nil, []string{"-manager", "-worker"}, []string{"-manager", "-worker"}},
 		{"geo", "", nil, []string{"-input", "-", "-geo", "91,0"}, []string{"-geo", "latitude 91"}},
 		{"geo words", "", nil, []string{"-input", "-", "-geo", "here"}, []string{"-geo", "52.52,13.405"}},
@@ -150,6 +151,29 @@ func TestFlagWinsOverEnvironment(t *testing.T) {
 	}
 	if c.depth != 3 || c.lang != "el" {
 		t.Errorf("depth %d, lang %s: want 3 from the flag and el from the environment", c.depth, c.lang)
+	}
+}
+
+func TestSpawnedWorkersFetchAsTheirManagerWasTold(t *testing.T) {
+	t.Parallel()
+	list := filepath.Join(t.TempDir(), "proxies")
+	if err := os.WriteFile(list, []byte("# ours\nhttp://a:1\nsocks5h://u:p@b:2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := parseFlags([]string{"-manager", "-maps-url", "http://127.0.0.1:9", "-rate", "3", "-proxies", "@" + list, "-quarantine-dir", "q"}, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, err := c.workerEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker, err := parseFlags([]string{"-worker"}, func(k string) string { return env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if worker.mapsURL != c.mapsURL || worker.ratePerSecond != 3 || worker.proxies != "http://a:1,socks5h://u:p@b:2" || worker.quarantineDir != "q" {
+		t.Errorf("the worker fetches with %+v", worker)
 	}
 }
 
