@@ -138,7 +138,7 @@ func decodeAuthor(m fields) Author {
 	author := Author{
 		Name:        cmp.Or(a.text("name", 5, 0), a.text("name", 0, 4), a.text("name", 1, 1)),
 		Picture:     absolute(cmp.Or(a.text("picture", 5, 1), a.text("picture", 0, 3))),
-		Link:        cmp.Or(a.text("link", 2, 0), a.text("link", 0, 5)),
+		Link:        cmp.Or(a.text("link", 2, 0), a.text("link", 5, 2, 0), a.text("link", 0, 5)),
 		ID:          cmp.Or(a.text("id", 5, 3), a.text("id", 0, 13)),
 		ReviewCount: cmp.Or(a.count("reviews", 5, 5), a.count("reviews", 0, 1)),
 	}
@@ -290,6 +290,7 @@ func plainText(s string) string {
 const (
 	firstReviewYear = 2000
 	lastReviewYear  = 2100
+	maxSeconds      = 1e11 // in the 52nd century; as microseconds, in January of 1970
 )
 
 // micros returns the time at path, microseconds since 1970 in UTC. Implausible ones are dropped and count as drift.
@@ -297,6 +298,9 @@ func (f fields) micros(name string, path ...int) time.Time {
 	n := f.number(name, path...)
 	if n == 0 {
 		return time.Time{}
+	}
+	if n < maxSeconds { // some answers count in seconds
+		n *= 1e6
 	}
 	t, ok := plausible(n, time.UnixMicro)
 	if !ok {

@@ -88,3 +88,19 @@ func TestInlineReviewsOfEveryAge(t *testing.T) {
 		t.Errorf("drift %v, oldest reviews (-want +got):\n%s", drift, diff)
 	}
 }
+
+func TestReviewTimesInSecondsAreTaken(t *testing.T) {
+	t.Parallel()
+	review := positional(map[string]any{"0": "r", "1,2": 1700000000, "1,3": 1700000000000000, "1,4,5": []any{"Ann", nil, []any{"https://www.google.com/maps/contrib/77"}}})
+	page, drift := decodeReviews(t, []any{nil, nil, []any{[]any{review}}})
+	if len(page.Reviews) != 1 || len(drift) > 0 {
+		t.Fatalf("%+v, drift %v", page, drift)
+	}
+	r := page.Reviews[0]
+	if want := time.Unix(1700000000, 0); !r.PostedAt.Equal(want) || !r.EditedAt.Equal(want) {
+		t.Errorf("posted %v, edited %v, want %v", r.PostedAt, r.EditedAt, want)
+	}
+	if r.Author.ID != "77" || r.Author.Link == "" {
+		t.Errorf("author %+v", r.Author)
+	}
+}
