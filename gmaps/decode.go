@@ -159,7 +159,7 @@ func (p *Place) decode(f fields) {
 	p.Title = f.text("title", 11)
 	p.Categories = f.column("categories", f.list("categories", 13))
 	p.CategoryIDs = f.column("category_ids", f.list("category_ids", 76), 0)
-	p.Description = f.text("description", 32, 1, 1) // (read)
+	p.Description = cmp.Or(f.text("description", 32, 1, 1), f.text("description", 161, 1)) // (read) the second of hotels
 	p.Tagline = f.text("tagline", 32, 0, 1)
 	p.OwnerText = f.text("owner_text", 154, 0, 0)
 	p.Timezone = f.text("timezone", 30)
@@ -190,11 +190,15 @@ func (p *Place) decode(f fields) {
 func (p *Place) decodeAddress(f fields) {
 	p.AddressLines = f.column("address_lines", f.list("address_lines", 2))
 	p.FormattedAddress = f.text("formatted_address", 18)
-	p.Address = cutTitle(p.FormattedAddress, p.Title, strings.Join(p.AddressLines, ", "))
+	// The title stands in the middle where the town comes first (Hungary): only [39] is sure to be without it.
+	p.Address = cmp.Or(f.text("address", 39), cutTitle(p.FormattedAddress, p.Title, strings.Join(p.AddressLines, ", ")))
 	p.Neighborhood = f.text("neighborhood", 14)
 
 	var parts [7]value
 	a := f.sub(parts[:], "address", 183, 1)
+	if f.get("address", 183, 1) == nil { // an older copy, without what follows the city
+		a = f.sub(parts[:], "address", 82)
+	}
 	a.array += ".address"
 	p.AddressParts = AddressParts{
 		Borough:     a.text("borough", 0),
@@ -296,7 +300,7 @@ func (p *Place) decodeRating(f, reviews fields) {
 			p.ReviewCount += n
 		}
 	}
-	p.PriceRange = f.text("price_range", 4, 2)
+	p.PriceRange = cmp.Or(f.text("price_range", 4, 2), f.text("price_range", 4, 4))
 	p.PriceText = f.text("price_text", 4, 10)
 }
 
@@ -316,34 +320,4 @@ func decodeHistogram(f fields) *[5]int {
 		return nil
 	}
 	return h
-}
-
-// closureOf compares exactly: the flag's slot also holds highlights such as "Brunch", and a status may speak of a day.
-// The words in the status are a second sign for the languages listed.
-func closureOf(f fields, status string) Closure {
-	words := closureWords(status)
-	switch f.text("closed", 88, 0) {
-	case "CLOSED":
-		return cmp.Or(words, ClosedPermanently)
-	case "CLOSED_PERMANENTLY", "PERMANENTLY_CLOSED":
-		return ClosedPermanently
-	case "CLOSED_TEMPORARILY", "TEMPORARILY_CLOSED":
-		return ClosedTemporarily
-	default:
-		return words
-	}
-}
-
-func closureWords(status string) Closure {
-	switch status {
-	case "Permanently closed", "Dauerhaft geschlossen", "Définitivement fermé", "Cerrado permanentemente", "Chiuso definitivamente",
-		"Permanent gesloten", "Permanentemente fechado", "Encerrado permanentemente", "Έκλεισε οριστικά", "Zamknięte na stałe", "Закрыто навсегда":
-		return ClosedPermanently
-	case "Temporarily closed", "Vorübergehend geschlossen", "Temporairement fermé", "Fermé temporairement", "Cerrado temporalmente",
-		"Chiuso temporaneamente", "Temporaneamente chiuso", "Tijdelijk gesloten", "Temporariamente fechado", "Encerrado temporariamente",
-		"Προσωρινά κλειστό", "Tymczasowo zamknięte", "Временно закрыто":
-		return ClosedTemporarily
-	default:
-		return ""
-	}
 }

@@ -54,6 +54,7 @@ func TestAnyOneIDMakesThePlace(t *testing.T) {
 		"data id, upper":     {"6,10": strings.Replace(dataID, "abcd", "ABCD", 1)},
 		"place id":           {"6,78": placeID},
 		"link":               {"6,27": "https://www.google.com/maps/place/X/data=!4m2!3m1!1s" + dataID + "!10m1"},
+		"second copy":        {"6,227": []any{[]any{dataID, nil, nil, nil, placeID}}},
 		"head of payload":    {"6,11": "X", "25,3,0,13,0,0": []string{"1311862288428302337", cid}},
 		"place id, odd data": {"6,10": 7, "6,78": placeID},
 	}
@@ -299,6 +300,14 @@ func TestClosureIsComparedExactly(t *testing.T) {
 		{"CLOSED", "Temporarily closed", gmaps.ClosedTemporarily},
 		{"TEMPORARILY_CLOSED", nil, gmaps.ClosedTemporarily},
 		{nil, "Permanently closed", gmaps.ClosedPermanently},
+		{nil, "Dauerhaft geschlossen", gmaps.ClosedPermanently},
+		{nil, "閉業", gmaps.ClosedPermanently},
+		{nil, "Tạm thời đóng cửa", gmaps.ClosedTemporarily},
+		{nil, "مغلق مؤقتًا", gmaps.ClosedTemporarily},
+		{"GESCHLOSSEN", "Vorübergehend geschlossen", gmaps.ClosedTemporarily},
+		{"ĐANG ĐÓNG CỬA", nil, gmaps.ClosedPermanently},
+		{"Geschlossen", "Geschlossen ⋅ Öffnet um 09:00", ""},
+		{"SGD 120", nil, ""},
 		{"Brunch", "Closed ⋅ Opens 9 AM", ""},
 		{"Closed on Mondays", nil, ""},
 		{nil, nil, ""},
@@ -308,6 +317,140 @@ func TestClosureIsComparedExactly(t *testing.T) {
 		if p.Closed != test.want {
 			t.Errorf("flag %v, status %v: %q, want %q", test.flag, test.status, p.Closed, test.want)
 		}
+	}
+}
+
+// The state stands at two places, and what a closed badge means may be said in the page's menu only.
+func TestClosureIsLookedForWhereverGoogleSaysIt(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		values map[string]any
+		want   gmaps.Closure
+	}{
+		"only the newer state":             {map[string]any{"34,4": []any{"x"}, "203,1,4,0": "Permanently closed"}, gmaps.ClosedPermanently},
+		"the state, and more of it":        {map[string]any{"203,1,4,0": "Temporarily closed ⋅ Opens in May"}, gmaps.ClosedTemporarily},
+		"the menu beside a badge":          {map[string]any{"88,0": "GESCHLOSSEN", "96,5": []any{[]any{nil, "Melden", "Vorübergehend geschlossen"}}}, gmaps.ClosedTemporarily},
+		"the menu of a place that is open": {map[string]any{"96,5": []any{[]any{nil, "Permanently closed"}}}, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if p, _ := decodeBody(t, test.values); p.Closed != test.want {
+				t.Errorf("closed %q, want %q", p.Closed, test.want)
+			}
+		})
+	}
+}
+
+func TestHoursTakeTheFullerList(t *testing.T) {
+	t.Parallel()
+	var week []any
+	for i := range 7 {
+		week = append(week, []any{"day", []string{"9–5"}, nil, nil, fmt.Sprintf("2026-01-%02d", 5+i), 1, []any{[]any{9, 0, 17, 0}}})
+	}
+	today := []any{[]any{"Tue", 2, []any{2026, 1, 6}, []any{[]any{"10–4", []any{[]any{10}, []any{16}}}}, 0, 1}}
+	p, _ := decodeBody(t, map[string]any{"203,0": today, "34,1": week})
+	if len(p.Hours) != 7 || p.Hours[1].Text[0] != "9–5" || p.Trimmed() {
+		t.Errorf("hours %+v, want the week of the older list", p.Hours)
+	}
+	p, _ = decodeBody(t, map[string]any{"203,0": today})
+	if len(p.Hours) != 1 || !p.Trimmed() {
+		t.Errorf("hours %+v, want today's", p.Hours)
+	}
+}
+
+func TestOpenAllDayIsNotClosed(t *testing.T) {
+	t.Parallel()
+	day := func(state int, span ...any) any {
+		return []any{[]any{"Mon", 1, []any{2026, 1, 5}, []any{span}, 0, state}}
+	}
+	allDay := []gmaps.Interval{{OpenMinute: 0, CloseMinute: 1440}}
+	tests := map[string]struct {
+		days any
+		want []gmaps.Interval
+	}{
+		"both ends midnight": {day(1, "Open 24 hours", []any{[]any{}, []any{}}), allDay},
+		"0 to 24":            {day(1, "Open 24 hours", []any{[]any{0}, []any{24}}), allDay},
+		"closed":             {day(2, "Closed"), nil},
+		"until 2 am":         {day(1, "6 pm–2 am", []any{[]any{18}, []any{2}}), []gmaps.Interval{{OpenMinute: 1080, CloseMinute: 1560}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, _ := decodeBody(t, map[string]any{"203,0": test.days})
+			if diff := cmp.Diff(test.want, p.Hours[0].Open); diff != "" {
+				t.Errorf("open (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAddressIsWithoutTheTitleWhereverItStands(t *testing.T) {
+	t.Parallel()
+	tests := map[string]map[string]any{
+		"in front":      {"18": "Bar, Pest, Fő út 4, 1011"},
+		"after a town":  {"18": "Pest, Bar, Fő út 4, 1011", "39": "Pest, Fő út 4, 1011"},
+		"no long one":   {"39": "Pest, Fő út 4, 1011"},
+		"lines alone":   {},
+		"another title": {"18": "バー Pest, Fő út 4, 1011"},
+	}
+	for name, values := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			values["11"], values["2"] = "Bar", []string{"Pest", "Fő út 4", "1011"}
+			if p, _ := decodeBody(t, values); p.Address != "Pest, Fő út 4, 1011" {
+				t.Errorf("address %q", p.Address)
+			}
+		})
+	}
+	p, _ := decodeBody(t, map[string]any{"82": []any{"East", "Fő út 4", "Fő út 4", "Pest"}, "243": "HU"})
+	if diff := cmp.Diff(gmaps.AddressParts{Borough: "East", Street: "Fő út 4", City: "Pest", CountryCode: "HU"}, p.AddressParts); diff != "" {
+		t.Errorf("parts (-want +got):\n%s", diff)
+	}
+}
+
+func TestBookingATableIsNoOrder(t *testing.T) {
+	t.Parallel()
+	group := func(kind any, host string) any {
+		return []any{kind, nil, []any{positional(map[string]any{"0,0": host, "1,2,0": "https://" + host})}}
+	}
+	table, food := []gmaps.Link{{"https://table.example", "table.example"}}, []gmaps.Link{{"https://food.example", "food.example"}}
+	tests := map[string]struct {
+		groups          []any
+		reserved, order []gmaps.Link
+	}{
+		"a table alone":      {[]any{group(1, "table.example")}, table, nil},
+		"a table, then food": {[]any{group(1, "table.example"), group(4, "food.example")}, table, food},
+		"food, then a table": {[]any{group(4, "food.example"), group(1, "table.example")}, table, food},
+		"food alone":         {[]any{group(4, "food.example")}, nil, food},
+		"kind unsaid":        {[]any{group(nil, "other.example"), group(nil, "food.example")}, nil, food},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, _ := decodeBody(t, map[string]any{"75": []any{test.groups}})
+			if diff := cmp.Diff(test.reserved, p.Reservations); diff != "" {
+				t.Errorf("reservations (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.order, p.OrderOnline); diff != "" {
+				t.Errorf("order online (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestHotelsSayWhatTheyOffer(t *testing.T) {
+	t.Parallel()
+	p, drift := decodeBody(t, map[string]any{
+		"161,1": "By the river.", "4,4": "$$", "37,0,0,6,0": "https://lh3.googleusercontent.com/p/front=w80",
+		"64,2": []any{[]any{nil, nil, "Pool", 1, 21}, nil, []any{nil, nil, "Pets", 0}},
+	})
+	want := []gmaps.AboutSection{{ID: "amenities", Name: "Amenities", Options: []gmaps.AboutOption{{Name: "Pool", On: true}, {Name: "Pets"}}}}
+	if diff := cmp.Diff(want, p.About); diff != "" {
+		t.Errorf("about (-want +got):\n%s", diff)
+	}
+	if p.Description != "By the river." || p.PriceRange != "$$" || p.Thumbnail != "https://lh3.googleusercontent.com/p/front=w80" || len(drift) > 0 {
+		t.Errorf("description %q, price %q, thumbnail %q, drift %v", p.Description, p.PriceRange, p.Thumbnail, drift)
 	}
 }
 

@@ -9,9 +9,13 @@ import (
 const minutesPerDay = 24 * 60
 
 // decodeHours reads the opening hours, Monday first: Google begins with today, so that equal hours would differ from day to day.
+// The newer list sometimes holds today alone while the older one still has the week.
 func (p *Place) decodeHours(f fields) {
-	if p.Hours = decodeDays(f, newDays, 203, 0); p.Hours == nil {
-		p.Hours = decodeDays(f, oldDays, 34, 1)
+	p.Hours = decodeDays(f, newDays, 203, 0)
+	if len(p.Hours) < 7 {
+		if days := decodeDays(f, oldDays, 34, 1); len(days) > len(p.Hours) {
+			p.Hours = days
+		}
 	}
 	slices.SortStableFunc(p.Hours, func(a, b DayHours) int { return cmp.Compare(a.Weekday, b.Weekday) })
 }

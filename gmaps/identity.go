@@ -1,6 +1,7 @@
 package gmaps
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"strconv"
@@ -94,6 +95,10 @@ func (p *Place) decodeIdentity(f fields) bool {
 	}
 	if !ok {
 		id, ok = parseLinkedID(f.text("link", 27))
+	}
+	if !ok {
+		id, ok = parseDataID(f.text("data_id", 227, 0, 0)) // a second copy of all ids
+		p.PlaceID = cmp.Or(p.PlaceID, f.text("place_id", 227, 0, 4))
 	}
 	if !ok {
 		return p.PlaceID != ""

@@ -10,6 +10,9 @@ func (p *Place) decodeImages(f fields) {
 	if p.Thumbnail == "" {
 		p.Thumbnail = absolute(f.text("thumbnail", 72, 0, 0, 6, 0))
 	}
+	if p.Thumbnail == "" {
+		p.Thumbnail = f.firstPhoto()
+	}
 	var pano string
 	array := f.array + ".images"
 	for _, group := range f.list("images", 171, 0).all() {
@@ -94,6 +97,23 @@ func (p *Place) decodeAbout(f fields) {
 		}
 	}
 	p.CreditCards = creditCards(p.About)
+	if amenities := decodeAmenities(f); amenities != nil {
+		p.About = append(p.About, AboutSection{ID: "amenities", Name: "Amenities", Options: amenities})
+	}
+}
+
+// decodeAmenities reads what a hotel offers: [64,2] = [[…, name at 2, on at 3 if 1]…] (read). It has no title of its own.
+func decodeAmenities(f fields) []AboutOption {
+	var options []AboutOption
+	for _, v := range f.list("amenities", 64, 2).all() {
+		name, _ := v.at(2)
+		on, _ := v.at(3)
+		if s, _ := f.reading.text(name); s != "" {
+			n, _ := on.smallInt()
+			options = append(options, AboutOption{Name: s, On: n == 1})
+		}
+	}
+	return options
 }
 
 func decodeOptions(section fields, list value) []AboutOption {
@@ -166,12 +186,19 @@ func (p *Place) decodeActions(f fields) {
 	}
 	p.Menu = Link{URL: unwrapLink(f.text("menu", 38, 0)), Source: f.text("menu", 38, 1)} // (read)
 	p.Reservations = decodeLinks(f, "reservations", f.list("reservations", 46), []int{0}, []int{1})
-	orders := f.list("order_online", 75, 0, 1, 2)
-	if orders == nil {
-		orders = f.list("order_online", 75, 0, 0, 2)
+	for _, i := range [...]int{1, 0, 2} {
+		links := decodeLinks(f, "order_online", f.list("order_online", 75, 0, i, 2), []int{1, 2, 0}, []int{0, 0})
+		switch kind, _ := f.get("order_online", 75, 0, i, 0).smallInt(); {
+		case kind == reserveTable && p.Reservations == nil:
+			p.Reservations = links
+		case kind != reserveTable && p.OrderOnline == nil:
+			p.OrderOnline = links
+		}
 	}
-	p.OrderOnline = decodeLinks(f, "order_online", orders, []int{1, 2, 0}, []int{0, 0})
 }
+
+// reserveTable is the kind of the groups in [75,0] whose links book a table; 4 orders food.
+const reserveTable = 1
 
 func decodeLinks(f fields, name string, list value, link, source []int) []Link {
 	var links []Link
