@@ -265,7 +265,7 @@ func (c *config) checkNames(args []string) error {
 			}
 			return usagef("unknown flag -%s: see -help", name)
 		}
-		if b, ok := f.Value.(interface{ IsBoolFlag() bool }); !hasValue && !(ok && b.IsBoolFlag()) {
+		if b, ok := f.Value.(interface{ IsBoolFlag() bool }); !hasValue && (!ok || !b.IsBoolFlag()) {
 			if i+1 == len(args) {
 				return usagef("-%s needs a value", name)
 			}

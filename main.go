@@ -109,7 +109,7 @@ func (p program) logger(c *config) *slog.Logger {
 	if c.logFormat == "json" {
 		return slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: level}))
 	}
-	return slog.New(tint.NewHandler(p.stderr, &tint.Options{Level: level, TimeFormat: time.DateTime, NoColor: !isTerminal(p.stderr)}))
+	return slog.New(tint.NewTextHandler(p.stderr, &tint.Options{Level: level, TimeFormat: time.DateTime, NoColor: !isTerminal(p.stderr)}))
 }
 
 func isTerminal(w any) bool {

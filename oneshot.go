@@ -153,10 +153,9 @@ func (p program) readInputs(c *config) ([]job.Input, error) {
 
 // runState is the folder that remembers a one shot, so that -resume can go on.
 type runState struct {
-	dir    string
-	keep   bool // beside -results; else a temporary folder
-	done   bool // nothing is left to resume
-	resume string
+	dir  string
+	keep bool // beside -results; else a temporary folder
+	done bool // nothing is left to resume
 }
 
 // openState finds or makes the state beside -results. It refuses to overwrite an interrupted run without -resume.

@@ -48,7 +48,7 @@ func TestInProcessStreams(t *testing.T) {
 	if err != nil || string(rest) != "two" {
 		t.Fatalf("got %q, %v", rest, err)
 	}
-	if res.StatusCode != 202 || res.Header.Get("X-Body") != "hello" || res.Header.Get("X-Late") != "" {
+	if res.StatusCode != http.StatusAccepted || res.Header.Get("X-Body") != "hello" || res.Header.Get("X-Late") != "" {
 		t.Errorf("head is %d %v", res.StatusCode, res.Header)
 	}
 }
@@ -116,7 +116,7 @@ func TestInProcessHandlerThatWritesNothingAnswersOK(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if body, err := io.ReadAll(res.Body); res.StatusCode != 200 || len(body) > 0 || err != nil {
+	if body, err := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || len(body) > 0 || err != nil {
 		t.Errorf("got %d %q %v", res.StatusCode, body, err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"gmaps-scraper/gmaps"
 )
 
-// Compat, alone as the list of columns, stands for the columns of gosom/google-maps-scraper in its order and shapes.
+// Compat stands, alone as the list of columns, for the columns of gosom/google-maps-scraper in its order and shapes.
 const Compat = "compat"
 
 // kind is the type of a column's values.

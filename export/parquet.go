@@ -15,7 +15,7 @@ const rowGroupBytes = 8 << 20
 // parquetWriter writes typed, nullable columns; structured values are JSON text.
 type parquetWriter struct {
 	columns []column
-	file    *parquet.Writer
+	file    *parquet.GenericWriter[any]
 	row     parquet.Row
 	pending int // bytes in the open row group
 }
@@ -23,7 +23,7 @@ type parquetWriter struct {
 func newParquet(w io.Writer, columns []column, _ Options) (Writer, error) {
 	return &parquetWriter{
 		columns: columns,
-		file: parquet.NewWriter(w, parquetSchema(columns),
+		file: parquet.NewGenericWriter[any](w, parquetSchema(columns),
 			parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}), parquet.CreatedBy("gmaps-scraper", "", "")),
 		row: make(parquet.Row, len(columns)),
 	}, nil

@@ -150,7 +150,7 @@ func TestCreateThatHangsHoldsUpNobodyElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c := newTrial(t, func(cfg *reconcilerConfig, b *scripted) { cfg.now = time.Now })
+				c := newTrial(t, func(cfg *reconcilerConfig, _ *scripted) { cfg.now = time.Now })
 				c.store.(*rowStore).now, c.b.now = time.Now, time.Now
 				hung := c.job()
 				planned, err := c.store.PlanSpawns(t.Context(), planFor(c))
@@ -293,7 +293,7 @@ func TestFastWorkerClosesTheBreakerToo(t *testing.T) {
 func TestCreatesAtOnceAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newTrial(t, func(cfg *reconcilerConfig, b *scripted) { b.hang["*"] = false })
+		c := newTrial(t, func(_ *reconcilerConfig, b *scripted) { b.hang["*"] = false })
 		for range 8 {
 			c.job()
 		}
@@ -319,7 +319,7 @@ func TestCreatesAtOnceAreBounded(t *testing.T) {
 func TestCancelDuringCreateStopsWhatComes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newTrial(t, func(cfg *reconcilerConfig, b *scripted) { b.hang["*"] = false })
+		c := newTrial(t, func(_ *reconcilerConfig, b *scripted) { b.hang["*"] = false })
 		id := c.job()
 		tick := func() {
 			if err := c.r.tick(t.Context()); err != nil {

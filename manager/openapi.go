@@ -3,6 +3,7 @@ package manager
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -95,7 +96,7 @@ func handle[I, O any](m *Manager, a huma.API, op huma.Operation, f func(context.
 // fail is the answer to an error. What is our own fault is logged in full, because the client is not told.
 func (m *Manager) fail(ctx context.Context, err error) error {
 	p := problem(err)
-	if p.Status >= http.StatusInternalServerError && context.Cause(ctx) != context.Canceled {
+	if p.Status >= http.StatusInternalServerError && !errors.Is(context.Cause(ctx), context.Canceled) {
 		m.log.ErrorContext(ctx, "request failed", "request", requestID(ctx), "err", err)
 	}
 	return p

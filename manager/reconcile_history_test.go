@@ -20,7 +20,7 @@ type history struct {
 
 func newHistory(t *testing.T, seed uint64) *history {
 	h := &history{rand: rand.New(rand.NewPCG(seed, 1))}
-	h.trial = newTrial(t, func(cfg *reconcilerConfig, b *scripted) { cfg.MaxWorkers = 3 })
+	h.trial = newTrial(t, func(cfg *reconcilerConfig, _ *scripted) { cfg.MaxWorkers = 3 })
 	h.b.onCreate = func(w spawner.Worker) {
 		n := 0
 		for _, other := range h.b.workers {

@@ -91,7 +91,7 @@ func TestStreamFollowsAJobToItsEnd(t *testing.T) {
 	r := newRig(t, openStore(t))
 	j := r.createJob("coffee")
 	w, _ := r.joinSpawned()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", r.url+"/api/v1/jobs/"+string(j.ID)+"/stream", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/api/v1/jobs/"+string(j.ID)+"/stream", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

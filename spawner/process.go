@@ -273,6 +273,7 @@ func (p *Process) List(context.Context) ([]Worker, error) {
 			}
 		case over:
 			workers = append(workers, p.worker(dir, false))
+		case absent:
 		}
 	}
 	slices.SortFunc(workers, func(a, b Worker) int { return a.CreatedAt.Compare(b.CreatedAt) })

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func pagesOf(n, places int, pace time.Duration) fakeEngine {
 		return func(yield func(gmaps.Page, error) bool) {
 			at := 0
 			if from != "" {
-				fmt.Sscan(string(from), &at)
+				at, _ = strconv.Atoi(string(from))
 			}
 			for ; at < n; at++ {
 				if pace > 0 {

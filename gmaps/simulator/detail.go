@@ -46,8 +46,8 @@ func (e *encoder) payload(cid string, body func()) {
 	body()
 	root.nest(25, func(l *list) {
 		l.raw(0, `[[2,"spotlit"]]`)
-		l.deep(3, 2, func(l *list) {
-			l.deep(13, 2, func(l *list) { l.nest(0, func(l *list) { l.raw(0, `"1506228664582330637"`); l.str(1, cid) }) })
+		l.nest2(3, func(l *list) {
+			l.nest2(13, func(l *list) { l.nest(0, func(l *list) { l.raw(0, `"1506228664582330637"`); l.str(1, cid) }) })
 		})
 	})
 	root.nest(31, func(l *list) { l.raw(0, `"1693854838972"`) })
@@ -158,7 +158,7 @@ func (s *Simulator) serveShortLink(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	title, id := "", ""
+	var title, id string
 	if captured, ok := s.captures.byCID[cid]; ok {
 		title, id = "place", captured
 	} else if ref, ok := s.world.byCID(cid); ok {

@@ -22,7 +22,7 @@ func (w *world) openingHours(p *synthetic, s *random) {
 	case s.chance(3):
 		p.Closed, p.Status = gmaps.ClosedPermanently, "Permanently closed"
 		return
-	case s.chance(3):
+	case s.chance(3): //nolint:gocritic // another throw of the dice
 		p.Closed, p.Status = gmaps.ClosedTemporarily, "Temporarily closed"
 		return
 	case s.chance(10):

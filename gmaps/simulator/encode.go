@@ -114,18 +114,9 @@ func (l *list) nest(index int, f func(l *list)) {
 	inner.close()
 }
 
-// deep writes what f does, depth arrays deep: deep(72, 3, f) fills 72,0,0.
-func (l *list) deep(index, depth int, f func(l *list)) {
-	l.at(index)
-	for range depth - 1 {
-		l.e.b = append(l.e.b, '[')
-	}
-	inner := l.e.list()
-	f(inner)
-	inner.close()
-	for range depth - 1 {
-		l.e.b = append(l.e.b, ']')
-	}
+// nest2 writes what f does two arrays deep: nest2(72, f) fills 72,0.
+func (l *list) nest2(index int, f func(l *list)) {
+	l.nest(index, func(l *list) { l.nest(0, f) })
 }
 
 func (e *encoder) str(s string) {
@@ -242,7 +233,7 @@ func (e *encoder) place(p *synthetic, sh shape) {
 		d.nest(72, func(l *list) { e.thumbnail(l, p) })
 	}
 	if full && len(p.OrderOnline) > 0 {
-		d.deep(75, 2, func(l *list) { e.orders(l, p) })
+		d.nest2(75, func(l *list) { e.orders(l, p) })
 	}
 	d.nest(76, func(l *list) {
 		for _, id := range p.CategoryIDs {
@@ -256,7 +247,7 @@ func (e *encoder) place(p *synthetic, sh shape) {
 	d.nest(88, func(l *list) { l.str(0, closedFlag(p)); l.raw(1, `"SearchResult.TYPE_LOCAL"`) })
 	d.str(89, p.KnowledgeID)
 	if full && len(p.AlsoSearched) > 0 {
-		d.deep(99, 2, func(l *list) { e.alsoSearched(l, p) })
+		d.nest2(99, func(l *list) { e.alsoSearched(l, p) })
 	}
 	if len(p.About) > 0 && !sh.noAbout {
 		d.nest(100, func(l *list) { l.nest(1, func(l *list) { e.about(l, p.About) }) })
@@ -265,7 +256,7 @@ func (e *encoder) place(p *synthetic, sh shape) {
 		d.nest(117, func(l *list) { l.str(0, p.TimeSpent) })
 	}
 	if full && p.OwnerText != "" {
-		d.deep(154, 2, func(l *list) { l.str(0, p.OwnerText) })
+		d.nest2(154, func(l *list) { l.str(0, p.OwnerText) })
 	}
 	if full && len(p.Images) > 0 && !sh.noGallery {
 		d.nest(171, func(l *list) { l.nest(0, func(l *list) { e.images(l, p) }) })
@@ -274,7 +265,7 @@ func (e *encoder) place(p *synthetic, sh shape) {
 		d.nest(175, func(l *list) { e.opinions(l, p, sh) })
 	}
 	if p.Phone != "" {
-		d.deep(178, 2, func(l *list) {
+		d.nest2(178, func(l *list) {
 			l.str(0, p.Phone)
 			l.nest(1, func(l *list) {
 				l.nest(0, func(l *list) { l.str(0, p.Phone); l.int(1, 1) })
@@ -411,7 +402,7 @@ func (e *encoder) option(l *list, o *gmaps.AboutOption) {
 		if o.Values != nil {
 			l.int(0, 3)
 			l.nest(4, func(l *list) {
-				l.deep(1, 2, func(l *list) {
+				l.nest2(1, func(l *list) {
 					l.nest(0, func(l *list) {
 						for _, v := range o.Values {
 							l.nest(l.next, func(l *list) { l.raw(0, `"/g/11g9h0tjcp"`); l.str(2, v); l.str(3, v) })
@@ -427,7 +418,7 @@ func (e *encoder) option(l *list, o *gmaps.AboutOption) {
 			on = 1
 		}
 		l.int(0, 1)
-		l.deep(1, 2, func(l *list) { l.int(0, on); l.str(1, o.Name) })
+		l.nest2(1, func(l *list) { l.int(0, on); l.str(1, o.Name) })
 		l.nest(2, func(l *list) { l.int(0, on); l.str(1, o.Name); l.str(2, o.Name) })
 	})
 	l.raw(4, "[1],0")
@@ -439,7 +430,7 @@ func (e *encoder) images(l *list, p *synthetic) {
 		l.nest(l.next, func(l *list) {
 			l.raw(0, `"CgIgAQ=="`)
 			l.str(2, image.Title)
-			l.deep(3, 2, func(l *list) {
+			l.nest2(3, func(l *list) {
 				l.raw(0, `"AF1Qip"`)
 				l.nest(6, func(l *list) { l.link(0, image.URL) })
 			})

@@ -19,7 +19,7 @@ func (e *encoder) opinions(l *list, p *synthetic, sh shape) {
 		})
 	}
 	if len(p.Reviews) > 0 {
-		l.deep(9, 2, func(l *list) {
+		l.nest2(9, func(l *list) {
 			l.nest(0, func(l *list) {
 				for i := range p.Reviews {
 					l.nest(l.next, func(l *list) { l.nest(0, func(l *list) { e.review(l, &p.Reviews[i]) }) })

@@ -29,7 +29,7 @@ var errPB = errors.New("malformed pb")
 func parsePB(s string) (pbMessage, error) {
 	rest, ok := strings.CutPrefix(s, "!")
 	if !ok {
-		return nil, fmt.Errorf("%w: does not begin with !", errPB)
+		return nil, fmt.Errorf("%w: no ! at its front", errPB)
 	}
 	if strings.Count(rest, "!") >= pbMaxItems {
 		return nil, fmt.Errorf("%w: more than %d items", errPB, pbMaxItems)

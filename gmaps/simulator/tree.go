@@ -19,11 +19,6 @@ var wholeEarth = area{}
 
 func (a area) world() bool { return a.radiusMeters == 0 }
 
-// contains uses the same arithmetic as the tree.
-func (a area) contains(lat, lng float64) bool {
-	return a.world() || distance2(sphere(a.lat, a.lng), sphere(lat, lng)) <= chord2(a.radiusMeters)
-}
-
 // vector is a point on the unit sphere: circles cross the poles and the date line without special cases.
 type vector [3]float32
 

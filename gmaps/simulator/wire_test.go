@@ -244,7 +244,7 @@ func TestFaultsAreActedOutAndCounted(t *testing.T) {
 	}
 	func() {
 		defer func() {
-			if v := recover(); v != http.ErrAbortHandler {
+			if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http compares it
 				t.Errorf("cut: panic value %v", v)
 			}
 		}()

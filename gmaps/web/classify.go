@@ -76,6 +76,7 @@ func classify(a *answer, now time.Time) (kind, error) {
 			return 0, blocked(gmaps.BlockedCaptcha)
 		case formConsent:
 			return kindConsent, nil
+		case formNone:
 		}
 	}
 	switch {
@@ -169,7 +170,7 @@ func forms(body []byte) []form {
 		case html.StartTagToken, html.SelfClosingTagToken:
 			name, more := z.TagName()
 			isForm, isInput := string(name) == "form", string(name) == "input"
-			if !isForm && !(isInput && open) {
+			if !isForm && (!isInput || !open) {
 				continue
 			}
 			attrs := map[string]string{}

@@ -301,7 +301,7 @@ func TestCancelMidPageEndsWithItsCause(t *testing.T) {
 	defer cancel(nil)
 	g := &google{places: makePlaces(60, athens)}
 	var details atomic.Int64
-	g.answer = func(w http.ResponseWriter, r *http.Request) bool {
+	g.answer = func(_ http.ResponseWriter, r *http.Request) bool {
 		if isDetail(r) && details.Add(1) == 25 { // in the second page
 			cancel(cause)
 			<-r.Context().Done()

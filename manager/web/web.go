@@ -87,7 +87,7 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("GET /login", d.login)
 	mux.Handle("GET /static/", cached(http.FileServerFS(staticFiles)))
 	mux.Handle("GET /favicon.ico", http.RedirectHandler("/static/icon.svg", http.StatusMovedPermanently))
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		d.fail(w, http.StatusNotFound, "There is no such page", "Begin at the list of jobs.")
 	})
 	return protect(mux), nil

@@ -37,10 +37,11 @@ func main() {
 	out := flag.String("out", "out", "folder for places.csv")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	if err := run(ctx, *bin, *captures, *out); err != nil {
+	err := run(ctx, *bin, *captures, *out)
+	cancel()
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
