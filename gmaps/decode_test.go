@@ -267,11 +267,15 @@ func TestHoursReadBothLayouts(t *testing.T) {
 
 	p, _ = decodeBody(t, map[string]any{"34,1": []any{
 		[]any{"Tue", []string{"9–5"}, nil, nil, "2026-01-06", 1, []any{[]int{9, 0, 17, 0}}, 0},
-		[]any{"Mon", []string{"Closed"}, nil, nil, "2026-01-05", 1, nil, 0},
+		[]any{"Mon", []string{"Closed"}, nil, nil, "2026-01-05", 2, nil, 0},
+		[]any{"Wed", []string{"Open 24 hours"}, nil, nil, "2026-01-07", 1, nil, 0},
+		[]any{"Thu", []string{"?"}, nil, nil, "2026-01-08", 1, []any{[]int{30, 0, 99, 0}}, 0},
 	}})
 	want = []gmaps.DayHours{
 		{Weekday: 1, Name: "Mon", Text: []string{"Closed"}},
 		{Weekday: 2, Name: "Tue", Text: []string{"9–5"}, Open: []gmaps.Interval{{540, 1020}}},
+		{Weekday: 3, Name: "Wed", Text: []string{"Open 24 hours"}, Open: []gmaps.Interval{{0, 1440}}},
+		{Weekday: 4, Name: "Thu", Text: []string{"?"}},
 	}
 	if diff := cmp.Diff(want, p.Hours); diff != "" {
 		t.Errorf("older hours (-want +got):\n%s", diff)

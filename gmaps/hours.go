@@ -8,6 +8,9 @@ import (
 
 const minutesPerDay = 24 * 60
 
+// openThatDay stands at a day's [5] in both layouts, 2 on a closed day (all 266 days of a captured search, 2024).
+const openThatDay = 1
+
 // decodeHours reads the opening hours, Monday first: Google begins with today, so that equal hours would differ from day to day.
 // The newer list sometimes holds today alone while the older one still has the week.
 func (p *Place) decodeHours(f fields) {
@@ -71,6 +74,7 @@ func decodeDay(f fields) (DayHours, bool) {
 		}
 		day.Weekday = weekdayOf(date)
 	}
+	clocked := false
 	for _, span := range f.list("spans", 3).all() {
 		var elements [2]value
 		span.split(elements[:])
@@ -80,10 +84,12 @@ func decodeDay(f fields) (DayHours, bool) {
 		}
 		var ends [2]value
 		if clock := s.list("clock", 1); clock != nil {
+			clocked = true
 			clock.split(ends[:])
 			day.add(f, clockMinutes(ends[0], 0), clockMinutes(ends[1], 0))
 		}
 	}
+	day.openAllDay(f, clocked)
 	return day, true
 }
 
@@ -96,12 +102,22 @@ func decodeOldDay(f fields) (DayHours, bool) {
 	}
 	day.Weekday = weekdayOf(date)
 	day.Text = f.column("text", f.list("text", 1))
+	clocked := false
 	for _, clock := range f.list("clock", 6).all() {
 		if clock != nil {
+			clocked = true
 			day.add(f, clockMinutes(clock, 0), clockMinutes(clock, 2))
 		}
 	}
+	day.openAllDay(f, clocked)
 	return day, true
+}
+
+// openAllDay gives a day that is open, but has no clock, all its hours.
+func (d *DayHours) openAllDay(f fields, clocked bool) {
+	if !clocked && f.count("state", 5) == openThatDay {
+		d.Open = []Interval{{OpenMinute: 0, CloseMinute: minutesPerDay}}
+	}
 }
 
 // add appends an interval. One that does not end after it begins ends on the next day: noon to 2 am, midnight to midnight.

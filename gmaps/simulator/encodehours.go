@@ -51,7 +51,15 @@ func (e *encoder) newerDay(l *list, day *gmaps.DayHours) {
 		}
 	})
 	l.int(4, 0)
-	l.int(5, 1)
+	l.int(5, dayState(day))
+}
+
+// dayState is 1 for a day on which the place opens, else 2.
+func dayState(day *gmaps.DayHours) int {
+	if len(day.Open) == 0 {
+		return 2
+	}
+	return 1
 }
 
 // time writes [hour, minute], where zeros are left out as far as the places of the others allow.
@@ -87,7 +95,7 @@ func (e *encoder) olderDay(l *list, day *gmaps.DayHours) {
 	l.str(0, day.Name)
 	l.strs(1, day.Text)
 	l.str(4, "2026-01-"+strconv.Itoa(100 + firstDay - 1 + day.Weekday)[1:])
-	l.int(5, 1)
+	l.int(5, dayState(day))
 	if len(day.Open) == 0 {
 		return
 	}
