@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -262,5 +263,30 @@ func TestFullDiskIsUnavailableAndLeavesNoHalfState(t *testing.T) {
 	}
 	if _, _, err := s.CreateJob(t.Context(), store.NewJob{Tasks: make([]job.Task, 50_000)}); err != nil {
 		t.Errorf("with space again: %v", err)
+	}
+}
+
+func TestFilesAreTheirOwnersAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil { // as a folder that somebody named with -data-dir
+		t.Fatal(err)
+	}
+	s := open(t, filepath.Join(dir, "gmaps.db"), sqlite.Config{})
+	if _, err := s.Setting(t.Context(), "secret", "of the instance"); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d files, %v: want the database, its log and its lock", len(files), err)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); runtime.GOOS != "windows" && got&0o077 != 0 {
+			t.Errorf("%s has mode %o: others may read the secret that tokens and cookies are signed with", f.Name(), got)
+		}
 	}
 }

@@ -88,6 +88,9 @@ func Open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 			err = errors.Join(fmt.Errorf("open database %s: %w", path, err), s.release())
 		}
 	}()
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
 	s.writers, err = connect(path, 1, writerCacheKiB, "synchronous(FULL)", "foreign_keys(1)",
 		fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages), fmt.Sprintf("journal_size_limit(%d)", walLimitBytes))
 	if err != nil {
@@ -106,6 +109,16 @@ func Open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 	}
 	s.writer <- &writer{conn: conn, stmts: make(map[string]*sql.Stmt)}
 	return s, nil
+}
+
+// makePrivate makes the database's file if it is not there, readable for its owner alone: it holds the secret that tokens are signed
+// with. SQLite would go by the umask; to its log and index it gives the mode of the database (sqlite.org, src/os_unix.c, findCreateFileMode).
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // connect gives a pool of n connections that stay open. WAL is a property of the file, the other pragmas of each connection.
