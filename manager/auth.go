@@ -58,14 +58,19 @@ type authenticator struct {
 	internal    api.Secret
 	open        bool
 	openMetrics bool
+	host        string // of ManagerURL; an open Manager on loopback answers to it too
 	origin      *http.CrossOriginProtection
 	guesses     *guesses
 	now         func() time.Time
 }
 
-func newAuthenticator(sign signer, keys []keyHash, open, openMetrics bool) *authenticator {
+func newAuthenticator(sign signer, keys []keyHash, cfg Config) *authenticator {
+	host := ""
+	if u, err := url.Parse(cfg.ManagerURL); err == nil {
+		host = strings.ToLower(u.Hostname())
+	}
 	return &authenticator{
-		sign: sign, keys: keys, internal: api.Secret(keyPrefix + randomText(32)), open: open, openMetrics: openMetrics,
+		sign: sign, keys: keys, internal: api.Secret(keyPrefix + randomText(32)), open: cfg.Open, openMetrics: cfg.OpenMetrics, host: host,
 		origin: http.NewCrossOriginProtection(), guesses: newGuesses(), now: time.Now,
 	}
 }
@@ -74,6 +79,11 @@ func newAuthenticator(sign signer, keys []keyHash, open, openMetrics bool) *auth
 func (a *authenticator) check(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		bearer := bearerOf(r)
+		if a.open && atLoopback(r) && !a.isOwnHost(r.Host) {
+			writeProblem(w, newFault(http.StatusMisdirectedRequest, "",
+				"a Manager without authentication answers to localhost and to addresses only; for another name set -spawner-manager-url, or use an API key"))
+			return
+		}
 		// A browser sends cookies, and to an open Manager anything, from any site's page.
 		if bearer == "" {
 			if err := a.origin.Check(r); err != nil {
@@ -120,8 +130,12 @@ func (a *authenticator) caller(r *http.Request, bearer string) (caller, *fault) 
 	return caller{}, nil
 }
 
-// login matches a key, unless its sender has guessed too often.
+// login matches a key, unless its sender has guessed too often. A key of our own making is let in even then: nobody guesses one, and
+// who guesses may share an address with who has it. Of one that a person chose, an answer during the penalty would be a try for free.
 func (a *authenticator) login(r *http.Request, key string) (keyHash, *fault) {
+	if k, ok := matchKey(a.keys, key); ok && isMadeKey(key) {
+		return k, nil
+	}
 	from := clientAddr(r)
 	if !a.guesses.may(from) {
 		f := newFault(http.StatusTooManyRequests, "", "too many wrong keys from this address: wait")
@@ -210,6 +224,31 @@ func localPath(next string) string {
 		return "/"
 	}
 	return next
+}
+
+// atLoopback says that the request came to an address that only this machine reaches.
+func atLoopback(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false // called in memory
+	}
+	at, err := netip.ParseAddrPort(local.String())
+	return err == nil && at.Addr().Unmap().IsLoopback()
+}
+
+// isOwnHost reports whether a request's Host may be meant for an open Manager on loopback. A page on the Web cannot call such a Manager
+// from another origin, but its own name may come to lead to 127.0.0.1 (DNS rebinding), and then it is of the same origin. So names count
+// that nobody on the Web can own: addresses, those without a dot, localhost and what is below it (RFC 6761, section 6.3), and our own.
+func (a *authenticator) isOwnHost(hostPort string) bool {
+	host := hostPort
+	if h, _, err := net.SplitHostPort(hostPort); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return true
+	}
+	return !strings.Contains(host, ".") || strings.HasSuffix(host, ".localhost") || host == a.host
 }
 
 func bearerOf(r *http.Request) string {

@@ -205,3 +205,49 @@ func TestGuessingKeysIsSlow(t *testing.T) {
 		t.Errorf("a worker's session suffers from it: %v", err)
 	}
 }
+
+func TestGuessesOfOthersDoNotShutOutAMadeKey(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	key, _, err := manager.FirstKey(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, s, func(c *manager.Config) { c.APIKeys = []api.Secret{key, "chosen"} })
+	status := func(key string) int { return r.do("GET", api.PathJobs, "", bearer(key)).status }
+	for tries := 0; status("guess") != http.StatusTooManyRequests; tries++ {
+		if tries == 30 {
+			t.Fatal("30 wrong keys were all looked at")
+		}
+	}
+	if got := status(key.Reveal()); got != http.StatusOK {
+		t.Errorf("the key that was made: got %d, want 200", got)
+	}
+	if got := status("chosen"); got != http.StatusTooManyRequests {
+		t.Errorf("a key that may be guessed: got %d, want 429: it would be found by trying on", got)
+	}
+}
+
+func TestOpenManagerOnLoopbackAnswersToNoNameOfTheWeb(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, openStore(t), func(c *manager.Config) {
+		c.APIKeys, c.Open, c.ManagerURL = nil, true, "http://Gmaps.example.org:8080"
+	})
+	at := func(host string) int {
+		return r.do("POST", api.PathJobs, `{"lines":"coffee"}`, func(q *http.Request) { q.Host = host }).status
+	}
+	for _, host := range []string{"localhost", "localhost:8080", "gmaps.localhost:80", "127.0.0.1:8080", "[::1]:8080", "[::1]", "192.0.2.7", "manager:8080", "gmaps.example.org"} {
+		if got := at(host); got != http.StatusCreated {
+			t.Errorf("host %s: got %d, want 201", host, got)
+		}
+	}
+	for _, host := range []string{"evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example.", "EVIL.example"} {
+		if got := at(host); got != http.StatusMisdirectedRequest {
+			t.Errorf("host %s: got %d, want 421", host, got)
+		}
+	}
+	closed := newRig(t, openStore(t))
+	if got := closed.do("GET", api.PathJobs, "", func(q *http.Request) { q.Host = "evil.example" }).status; got != http.StatusOK {
+		t.Errorf("with authentication: got %d, want 200: the key says enough", got)
+	}
+}

@@ -30,7 +30,8 @@ type Config struct {
 
 	// APIKeys are accepted as bearer tokens and at the dashboard's login. Empty: the key that FirstKey made.
 	APIKeys []api.Secret
-	// Open lets anybody in who reaches the handler. Workers still prove who they are.
+	// Open lets anybody in who reaches the handler. Workers still prove who they are. What comes over loopback must be addressed to an
+	// address, to a name without a dot, or to the host of ManagerURL, so that no page on the Web gets in by DNS rebinding.
 	Open bool
 	// OpenMetrics shows /metrics to anybody.
 	OpenMetrics bool
@@ -121,7 +122,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{
 		cfg: cfg, store: cfg.Store, bell: cfg.Bell, log: cfg.Logger,
-		auth:     newAuthenticator(sign, keys, cfg.Open, cfg.OpenMetrics),
+		auth:     newAuthenticator(sign, keys, cfg),
 		metrics:  newMetrics(cfg.Store),
 		touches:  newTouches(),
 		started:  time.Now().UTC(),

@@ -32,6 +32,9 @@ const (
 	sessionPrefix = "gs_" // a worker's session
 )
 
+// keyBytes is how many random bytes a key has that FirstKey makes.
+const keyBytes = 32
+
 // cookieLife is how long a login to the dashboard holds.
 const cookieLife = 7 * 24 * time.Hour
 
@@ -127,7 +130,7 @@ func matchKey(keys []keyHash, given string) (keyHash, bool) {
 // FirstKey makes the installation's API key at its first start. The store keeps its hash alone, so this is the only time
 // that the key can be shown: created says so, and key is empty otherwise.
 func FirstKey(ctx context.Context, s store.Store) (key api.Secret, created bool, err error) {
-	k := keyPrefix + randomText(32)
+	k := keyPrefix + randomText(keyBytes)
 	mine := hashKey(k)
 	kept, err := s.Setting(ctx, settingKeyHash, hex.EncodeToString(mine[:]))
 	if err != nil {
@@ -137,6 +140,13 @@ func FirstKey(ctx context.Context, s store.Store) (key api.Secret, created bool,
 		return "", false, nil
 	}
 	return api.Secret(k), true, nil
+}
+
+// isMadeKey reports whether a key looks like one that FirstKey made, of 256 random bits.
+func isMadeKey(key string) bool {
+	text, ok := strings.CutPrefix(key, keyPrefix)
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	return ok && err == nil && len(b) == keyBytes
 }
 
 // storedKey reads the hash of the key that FirstKey made.
