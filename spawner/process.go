@@ -172,7 +172,10 @@ func (p *Process) create(spec Spec) (_ Worker, certain bool, err error) {
 		return Worker{}, false, err
 	}
 	defer lock.Close() // the worker's copies keep it locked
-	if readNumber(dir, "pid") != 0 {
+	switch pid, err := readNumber(dir, "pid", 0); {
+	case err != nil:
+		return Worker{}, false, err
+	case pid != 0:
 		lock.Close()
 		return p.existing(dir)
 	}
@@ -184,14 +187,11 @@ func (p *Process) create(spec Spec) (_ Worker, certain bool, err error) {
 
 // existing returns the worker of dir if it is certain that there is one: running or ended, not about to be.
 func (p *Process) existing(dir string) (Worker, bool, error) {
-	switch s := p.look(dir); s.standing {
-	case runs:
-		return p.worker(dir, true), true, nil
-	case over:
-		return p.worker(dir, false), true, nil
-	default:
-		return Worker{}, false, nil
+	s, err := p.look(dir)
+	if err != nil || s.standing == absent {
+		return Worker{}, false, err
 	}
+	return p.worker(dir, s.standing == runs), true, nil
 }
 
 // start forks the worker. The session leader itself writes pid, so that there is no moment between fork and record to die in.
@@ -263,8 +263,11 @@ func (p *Process) List(context.Context) ([]Worker, error) {
 		}
 		dir := filepath.Join(p.dir, e.Name())
 		p.mu.Lock()
-		s := p.look(dir)
+		s, err := p.look(dir)
 		p.mu.Unlock()
+		if err != nil {
+			return nil, p.refused("list", err)
+		}
 		switch s.standing {
 		case runs:
 			workers = append(workers, p.worker(dir, true))
@@ -309,7 +312,11 @@ func (p *Process) signal(ctx context.Context, dir string, sig syscall.Signal, wa
 	defer poll.Stop()
 	for sent := false; ; {
 		p.mu.Lock()
-		s := p.look(dir)
+		s, err := p.look(dir)
+		if err != nil {
+			p.mu.Unlock()
+			return false, p.refused("stop", err)
+		}
 		if s.standing == runs && s.pid != 0 && !sent {
 			if err := syscall.Kill(-s.pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 				p.mu.Unlock()
@@ -342,8 +349,11 @@ func (p *Process) Collect(_ context.Context, id ID) (Exit, error) {
 		return Exit{}, err
 	}
 	p.mu.Lock()
-	s := p.look(dir)
+	s, err := p.look(dir)
 	p.mu.Unlock()
+	if err != nil {
+		return Exit{}, p.refused("collect", err)
+	}
 	if s.standing == runs {
 		return Exit{}, &Error{Op: "collect", Reason: fmt.Sprintf("worker %s runs", id), Retry: true, Cause: "other"}
 	}
@@ -383,7 +393,10 @@ func (p *Process) Remove(_ context.Context, id ID) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	s := p.look(dir)
+	s, err := p.look(dir)
+	if err != nil {
+		return p.refused("remove", err)
+	}
 	if s.standing == runs {
 		return &Error{Op: "remove", Reason: fmt.Sprintf("worker %s runs", id), Mend: "stop it first", Cause: "other"}
 	}

@@ -46,19 +46,27 @@ type sight struct {
 	leftovers bool // over, but a process that the worker started lives on
 }
 
-// look reads a worker's folder and reaps its leader if that is our child. p.mu is held.
-func (p *Process) look(dir string) sight {
-	s := sight{pid: readNumber(dir, "pid"), code: -1}
+// look reads a worker's folder and reaps its leader if that is our child. An error says that nobody knows, for want of file
+// descriptors perhaps: never that there is no worker. p.mu is held.
+func (p *Process) look(dir string) (sight, error) {
+	s := sight{code: -1}
+	var err error
+	if s.pid, err = readNumber(dir, "pid", 0); err != nil {
+		return sight{}, err
+	}
 	c := p.children[filepath.Base(dir)]
 	c.reap()
 	held, err := locked(dir)
 	if err != nil {
-		return sight{}
+		return sight{}, err
 	}
-	exit, endedAt := readExit(dir)
+	exit, err := readNumber(dir, "exit", -1)
+	if err != nil {
+		return sight{}, err
+	}
 	switch {
 	case exit >= 0:
-		s.standing, s.code, s.endedAt, s.leftovers = over, exit, endedAt, held && s.pid != 0
+		s.standing, s.code, s.endedAt, s.leftovers = over, exit, modified(dir, "exit"), held && s.pid != 0
 	case held:
 		s.standing = runs
 	case s.pid == 0:
@@ -66,14 +74,14 @@ func (p *Process) look(dir string) sight {
 	case c != nil && !c.ended:
 		s.standing = runs // it has let go of the lock and is about to become a zombie
 	default:
-		s.standing, s.endedAt = over, endedAt
+		s.standing, s.endedAt = over, modified(dir, "log") // when it was last known to do anything
 		if c != nil {
 			s.code = c.code()
 			// Kept for the next Manager; if the disk is full it will have to do without.
 			_ = writeFile(dir, "exit", []byte(strconv.Itoa(s.code)))
 		}
 	}
-	return s
+	return s, nil
 }
 
 // reap asks once, without waiting, whether the child has ended.
@@ -151,28 +159,20 @@ func locked(dir string) (bool, error) {
 	return false, err
 }
 
-// readNumber reads a file that holds one number; 0 if there is none (yet).
-func readNumber(dir, file string) int {
+// readNumber reads a file that holds one number; none if there is no file, or no number in it yet.
+func readNumber(dir, file string, none int) (int, error) {
 	b, err := os.ReadFile(filepath.Join(dir, file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return none, nil
+	}
 	if err != nil {
-		return 0
+		return none, err
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
-		return 0
+		return none, nil // whoever writes it has only begun
 	}
-	return n
-}
-
-// readExit returns the recorded exit code, -1 if there is none, and when the worker was last known to change anything.
-func readExit(dir string) (int, time.Time) {
-	b, err := os.ReadFile(filepath.Join(dir, "exit"))
-	if err == nil {
-		if code, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
-			return code, modified(dir, "exit")
-		}
-	}
-	return -1, modified(dir, "log")
+	return n, nil
 }
 
 func modified(dir, file string) time.Time {

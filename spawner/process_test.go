@@ -389,3 +389,46 @@ func waitFor(t *testing.T, what string, done func() bool) {
 		}
 	}
 }
+
+// A system that lacks file descriptors must not make a worker that runs look like one that is gone: another would be started beside it.
+func TestWorkerThatCannotBeLookedAtIsNotGone(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"lock", "pid", "exit"} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			p := open(t, spawner.ProcessConfig{Dir: dir})
+			w := create(t, p, waiting("a"))
+			folder := filepath.Join(dir, "default", w.Name)
+			waitFor(t, "pid written", func() bool { return workerPID(t, folder) != 0 })
+			path, aside := filepath.Join(folder, file), filepath.Join(folder, "aside")
+			there := os.Rename(path, aside) == nil
+			if err := os.Symlink(path, path); err != nil { // opening it fails, although it is there
+				t.Fatal(err)
+			}
+			if workers, err := p.List(t.Context()); err == nil {
+				t.Errorf("list: got %+v, want an error", workers)
+			}
+			if err := p.Stop(t.Context(), w.ID, 10*time.Second); err == nil {
+				t.Error("stop: says that the worker has ended")
+			}
+			if err := p.Remove(t.Context(), w.ID); err == nil {
+				t.Error("remove: removes a worker that may run")
+			}
+			if exit, err := p.Collect(t.Context(), w.ID); err == nil {
+				t.Errorf("collect: got %+v, want an error", exit)
+			}
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if there {
+				if err := os.Rename(aside, path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if workers := list(t, p); len(workers) != 1 || !workers[0].Running {
+				t.Errorf("afterwards: got %+v, want the worker running", workers)
+			}
+		})
+	}
+}
