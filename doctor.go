@@ -155,7 +155,7 @@ func get(ctx context.Context, target string) (int, error) {
 
 func checkSpawner(ctx context.Context, c *config) (string, error) {
 	if c.spawner == "none" {
-		return "none: start workers with gmaps-scraper -worker -manager-url http://" + c.addr, nil
+		return "none: start workers with gmaps-scraper -worker -manager-url http://" + c.addr + " -api-key KEY", nil
 	}
 	dir, err := c.dataPath()
 	if err != nil {

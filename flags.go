@@ -141,7 +141,7 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.StringVar(&c.csvColumns, "csv-columns", "", "`columns`, comma-separated; 'compat' gives the order of google-maps-scraper; default: all")
 	fs.IntVar(&c.concurrency, "c", 4, "tasks at a `time`: of the one shot, or of a worker")
 	fs.BoolVar(&c.resume, "resume", false, "go on where an interrupted run for the same -results stopped")
-	fs.DurationVar(&c.exitOnInactivity, "exit-on-inactivity", 0, "stop when nothing new came for this `long`; 0: never")
+	durationVar(fs, &c.exitOnInactivity, "exit-on-inactivity", 0, "stop when nothing new came for this `long`; 0: never")
 
 	fs.StringVar(&c.lang, "lang", "en", "`language` of the answers, such as en or pt-BR")
 	fs.StringVar(&c.country, "country", "", "two-letter `country` for Google (gl)")
@@ -157,7 +157,7 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.IntVar(&c.maxReviews, "max-reviews", 0, "reviews a place with -extra-reviews; 0: all")
 	fs.StringVar(&c.reviewOrder, "reviews-order", "relevant", "`order` of reviews: relevant, newest, highest, lowest")
 	fs.IntVar(&c.maxResults, "max-results", 0, "stop after so many places; 0: all")
-	fs.DurationVar(&c.maxTime, "max-time", 0, "stop after this `long` with what there is; 0: never")
+	durationVar(fs, &c.maxTime, "max-time", 0, "stop after this `long` with what there is; 0: never")
 	fs.IntVar(&c.maxAttempts, "max-attempts", 3, "`tries` of one search before it counts as failed")
 	fs.IntVar(&c.priority, "priority", 0, "0 (last) to 10 (first)")
 	fs.StringVar(&c.engine, "engine", "http", "how to fetch: http")
@@ -166,7 +166,7 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.StringVar(&c.proxies, "proxies", "", "comma-separated proxy `URLs` (http, https, socks5, socks5h; user:password@ allowed), or @file with one a line")
 	fs.Float64Var(&c.ratePerSecond, "rate", 0, "requests a second through one exit; 0: a polite default, unlimited on loopback")
 	fs.IntVar(&c.inFlight, "in-flight", 0, "requests at once through one exit; 0: a polite default")
-	fs.DurationVar(&c.timeout, "timeout", 30*time.Second, "`limit` of one request")
+	durationVar(fs, &c.timeout, "timeout", 30*time.Second, "`limit` of one request")
 	fs.IntVar(&c.retries, "retries", 4, "`tries` of one request elsewhere after a block or an error")
 	fs.StringVar(&c.quarantineDir, "quarantine-dir", "", "`folder` that keeps payloads nobody could decode; default: quarantine in the data folder")
 
@@ -178,7 +178,7 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.StringVar(&c.apiKey, "api-key", "", "`key` that the API asks for; default: one is made at the first start and printed once (better in "+envOf("api-key")+")")
 	fs.BoolVar(&c.noAuth, "no-auth", false, "let anybody who reaches -addr in, without a key")
 	fs.BoolVar(&c.openMetrics, "open-metrics", false, "serve /metrics without a key")
-	fs.DurationVar(&c.leaseTTL, "lease-ttl", 30*time.Second, "how `long` a worker may be silent before its tasks go to another")
+	durationVar(fs, &c.leaseTTL, "lease-ttl", 30*time.Second, "how `long` a worker may be silent before its tasks go to another")
 	fs.StringVar(&c.managerURL, "manager-url", "http://127.0.0.1:8080", "`URL` of the Manager that a worker serves")
 	fs.StringVar(&c.spoolDir, "spool-dir", "", "`folder` where a worker keeps results while the Manager is away; default: a temporary one")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -199,11 +199,30 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.StringVar(&c.captures, "captures", "", "`folder` of captured payloads to answer from")
 	fs.IntVar(&c.synthetic, "synthetic", 10_000, "`number` of made-up places")
 	fs.Uint64Var(&c.seed, "seed", 1, "`seed` of the made-up places and faults")
-	fs.DurationVar(&c.latency, "latency", 0, "`delay` of every answer")
+	durationVar(fs, &c.latency, "latency", 0, "`delay` of every answer")
 	fs.Float64Var(&c.errorRate, "error-rate", 0, "`share` of answers that fail, 0 to 1")
 	fs.Float64Var(&c.blockRate, "block-rate", 0, "`share` of answers that refuse, 0 to 1")
 	fs.BoolVar(&c.consent, "consent", false, "ask for consent first, as in Europe")
 	return fs
+}
+
+// duration is a flag whose error says how a duration is written.
+type duration time.Duration
+
+func durationVar(fs *flag.FlagSet, p *time.Duration, name string, value time.Duration, usage string) {
+	*p = value
+	fs.Var((*duration)(p), name, usage)
+}
+
+func (d *duration) String() string { return time.Duration(*d).String() }
+
+func (d *duration) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return errors.New("is no duration such as 90s, 20m or 1h30m")
+	}
+	*d = duration(v)
+	return nil
 }
 
 // parseFlags reads the command line and then the environment for what it left out. Its error is a *usageError.
@@ -224,6 +243,9 @@ func parseFlags(args []string, getenv func(string) string) (*config, error) {
 		return c, nil
 	} else if err != nil {
 		return nil, usagef("%v", err)
+	}
+	if c.fs.NArg() > 0 && c.fs.Lookup(c.fs.Arg(0)) != nil {
+		return nil, usagef("unexpected argument %q: did you mean -%s?", c.fs.Arg(0), c.fs.Arg(0))
 	}
 	if c.fs.NArg() > 0 {
 		return nil, usagef("unexpected argument %q: every option begins with a dash, see -help", c.fs.Arg(0))
@@ -375,6 +397,8 @@ func (c *config) validate() error {
 		return usagef("-json and -format %s exclude each other", c.format)
 	case c.format != "" && !slices.Contains(export.Formats(), c.format):
 		return usagef("-format: %q is none of %s", c.format, strings.Join(export.Formats(), ", "))
+	case c.set["max-reviews"] && !c.extraReviews:
+		return usagef("-max-reviews: needs -extra-reviews")
 	case c.noAuth && c.apiKey != "":
 		return usagef("-no-auth and -api-key exclude each other")
 	}
@@ -454,7 +478,8 @@ func specUsage(err error) error {
 	if !ok {
 		name = "input"
 	}
-	return usagef("-%s: %s", name, field.Why)
+	why := strings.NewReplacer("a center or a box", "-geo or -grid-bbox", "a center", "-geo", "a box", "-grid-bbox").Replace(field.Why)
+	return usagef("-%s: %s", name, why)
 }
 
 // area reads -geo and -grid-bbox.

@@ -34,6 +34,7 @@ const (
 var errIncomplete = errors.New("incomplete")
 
 func main() {
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is a write error like any other, and is cleaned up after
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
 	code := p.run(ctx, os.Args[1:])

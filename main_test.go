@@ -40,6 +40,9 @@ func TestUsageErrorsExit2AndNameTheFlag(t *testing.T) {
 		{"nothing to do", "", nil, nil, []string{"-input", "-manager", "-help"}},
 		{"near flag", "", nil, []string{"-inptu", "x"}, []string{"-inptu", "did you mean -input"}},
 		{"near flag after a value", "", nil, []string{"-input", "-", "-dept", "3"}, []string{"-dept", "did you mean -depth"}},
+		{"mode without its dash", "", nil, []string{"manager"}, []string{"did you mean -manager"}},
+		{"duration without a unit", "", nil, []string{"-input", "-", "-max-time", "5"}, []string{"-max-time", "20m"}},
+		{"reviews without the asking", "", nil, []string{"-input", "-", "-max-reviews", "5"}, []string{"-max-reviews", "-extra-reviews"}},
 		{"far flag", "", nil, []string{"-qqqqqqqqqq"}, []string{"-qqqqqqqqqq", "-help"}},
 		{"missing value", "", nil, []string{"-input"}, []string{"-input", "value"}},
 		{"stray argument", "", nil, []string{"-input", "-", "cafe"}, []string{"cafe"}},
@@ -52,7 +55,7 @@ func TestUsageErrorsExit2AndNameTheFlag(t *testing.T) {
 		{"geo NaN", "", nil, []string{"-input", "-", "-geo", "NaN,3"}, []string{"-geo"}},
 		{"zoom", "", nil, []string{"-input", "-", "-geo", "1,2", "-zoom", "22"}, []string{"-zoom", "21"}},
 		{"zoom 0", "", nil, []string{"-input", "-", "-geo", "1,2", "-zoom", "0"}, []string{"-zoom"}},
-		{"zoom alone", "", nil, []string{"-input", "-", "-zoom", "12"}, []string{"-zoom", "center"}},
+		{"zoom alone", "", nil, []string{"-input", "-", "-zoom", "12"}, []string{"-zoom", "-geo"}},
 		{"radius alone", "", nil, []string{"-input", "-", "-radius", "12"}, []string{"-radius"}},
 		{"depth", "", nil, []string{"-input", "-", "-depth", "-1"}, []string{"-depth", "-1"}},
 		{"bbox upside down", "", nil, []string{"-input", "-", "-grid-bbox", "2,1,1,2"}, []string{"-grid-bbox"}},
@@ -395,6 +398,21 @@ func TestSecondManagerOfADataFolderIsRefused(t *testing.T) {
 	stop()
 	if code := <-ended; code != exitOK {
 		t.Errorf("the first Manager: exit %d: %s", code, out.b.String())
+	}
+}
+
+func TestWrongColumnLeavesEarlierRowsAlone(t *testing.T) {
+	t.Parallel()
+	out := filepath.Join(t.TempDir(), "out.csv")
+	if err := os.WriteFile(out, []byte("rows"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := try(t.Context(), "cafe", nil, "-input", "-", "-results", out, "-csv-columns", "foo,title")
+	if code != exitUsage {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if b, err := os.ReadFile(out); err != nil || string(b) != "rows" {
+		t.Errorf("the earlier rows are %q, %v", b, err)
 	}
 }
 

@@ -48,7 +48,7 @@ func (p program) oneShot(ctx context.Context, c *config) error {
 		c.quarantineDir = filepath.Join(filepath.Dir(c.results), "quarantine")
 	}
 	if !c.set["log-level"] {
-		c.logLevel = "error" // the progress and the summary tell the rest
+		c.logLevel = "warn" // the progress and the summary tell the rest
 	}
 	log := p.logger(c)
 	engine, err := c.newEngine(log)
@@ -79,7 +79,7 @@ func (p program) oneShot(ctx context.Context, c *config) error {
 		return err
 	}
 	w, err := worker.New(worker.Config{
-		Source: client, Engine: engine, Concurrency: c.concurrency, Standing: true, SpoolDir: filepath.Join(state.dir, "spool"), Version: version, Logger: log,
+		Source: client, Engine: engine, Concurrency: c.concurrency, Standing: true, SpoolDir: state.dir, Version: version, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -174,6 +174,9 @@ func openState(c *config) (*runState, error) {
 	if dir == "" {
 		dir, mkdir = filepath.Join(filepath.Dir(c.results), "."+filepath.Base(c.results)+".state"), os.Mkdir
 	}
+	if _, err := os.Stat(filepath.Dir(c.results)); err != nil {
+		return nil, usagef("-results: %v", err)
+	}
 	_, err := os.Stat(filepath.Join(dir, "gmaps.db"))
 	switch {
 	case err == nil && !c.resume:
@@ -219,6 +222,13 @@ func (p program) openResults(c *config) (*rows, error) {
 	if c.csvColumns != "" {
 		columns = strings.Split(c.csvColumns, ",")
 	}
+	// A wrong column must not cost the rows of an earlier run.
+	options := export.Options{Columns: columns}
+	if probe, err := export.New(format, io.Discard, options); err != nil {
+		return nil, usagef("-csv-columns: %v", err)
+	} else if err := probe.Close(); err != nil {
+		return nil, err
+	}
 	var file io.WriteCloser = nopCloser{p.stdout}
 	if c.results != "-" {
 		f, err := os.Create(c.results)
@@ -227,10 +237,9 @@ func (p program) openResults(c *config) (*rows, error) {
 		}
 		file = f
 	}
-	w, err := export.New(format, file, export.Options{Columns: columns})
+	w, err := export.New(format, file, options)
 	if err != nil {
-		file.Close()
-		return nil, usagef("-csv-columns: %v", err)
+		return nil, errors.Join(err, file.Close())
 	}
 	return &rows{w, file}, nil
 }
@@ -254,7 +263,7 @@ func startJob(ctx context.Context, client *api.Client, c *config, inputs []job.I
 	if err != nil {
 		var problem *api.Problem
 		if c.resume && errors.As(err, &problem) && problem.Status == 422 {
-			return "", usagef("-resume: the interrupted run had other queries or options (these are %s): give the same ones, or delete its state", hex.EncodeToString(sum[:4]))
+			return "", usagef("-resume: the interrupted run had other queries or options (these are %s): give the same ones, or delete its state folder", hex.EncodeToString(sum[:4]))
 		}
 		return "", err
 	}

@@ -183,10 +183,7 @@ func (p program) serveWorker(ctx context.Context, c *config) error {
 	}
 	spool := c.spoolDir
 	if spool == "" {
-		if spool, err = os.MkdirTemp("", "gmaps-spool-"); err != nil {
-			return fmt.Errorf("make spool folder: %w; name one with -spool-dir", err)
-		}
-		defer os.RemoveAll(spool)
+		spool = os.TempDir() // its files have no name, so that none outlives the worker
 	}
 	w, err := worker.New(worker.Config{
 		Source: client, Engine: engine, SpawnID: spawnID, Concurrency: concurrency, Standing: spawnID == "", SpoolDir: spool, Version: version, Logger: log,
@@ -194,7 +191,11 @@ func (p program) serveWorker(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	return w.Run(ctx)
+	err = w.Run(ctx)
+	if api.IsUnauthorized(err) && spawnID == "" {
+		return fmt.Errorf("%w; give the Manager's key with -api-key or %s", err, envOf("api-key"))
+	}
+	return err
 }
 
 // newEngine is the engine of -engine, pointed at -maps-url.
@@ -221,7 +222,7 @@ func (p program) serveSimulator(ctx context.Context, c *config) error {
 		ErrorRate: c.errorRate, BlockRate: c.blockRate, Consent: c.consent, Logger: log,
 	})
 	if err != nil {
-		return usagef("%v", err)
+		return usagef("%s", strings.NewReplacer("CapturesDir", "-captures", "Synthetic", "-synthetic", "Latency", "-latency").Replace(err.Error()))
 	}
 	listener, err := listen(ctx, c.addr)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 )
 
@@ -60,6 +61,10 @@ type DecodeError struct {
 	Err     error
 }
 
-func (e *DecodeError) Error() string { return fmt.Sprintf("decode answer of %s: %v", e.URL, e.Err) }
+// Error leaves out the URL's query: it is long, and says nothing to people.
+func (e *DecodeError) Error() string {
+	page, _, _ := strings.Cut(e.URL, "?")
+	return fmt.Sprintf("decode answer of %s: %v", page, e.Err)
+}
 
 func (e *DecodeError) Unwrap() error { return e.Err }

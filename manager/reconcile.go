@@ -197,7 +197,7 @@ func (r *reconciler) reconcile(ctx context.Context, now time.Time) error {
 		r.forget(hands)
 		why := ""
 		if len(hands) == 0 {
-			why = "no worker: start one with: gmaps-scraper -worker -manager-url " + cmp.Or(r.cfg.ManagerURL, "URL")
+			why = "no worker: start one with: gmaps-scraper -worker -manager-url " + cmp.Or(r.cfg.ManagerURL, "URL") + " -api-key KEY"
 		}
 		return r.tellWaiting(ctx, now, why, hands)
 	}

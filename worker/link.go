@@ -37,7 +37,7 @@ func (w *Worker) persist(ctx context.Context, op string, call func() error) erro
 		}
 		first, silent := w.link.failed(now)
 		if first {
-			w.log.Warn("manager did not answer, results are kept", "op", op, "err", err)
+			w.log.Warn("manager did not answer, asked again until it does", "op", op, "err", err)
 		}
 		if !w.config.Standing && silent >= w.config.GiveUp {
 			return fmt.Errorf("%w for %s: %w", errGaveUp, silent.Round(time.Second), err)

@@ -178,7 +178,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		})
 	})
 	err := g.Wait()
-	w.log.Info("worker ended", "summary", w.Summary(), "err", err)
+	w.log.Info("worker ended", "summary", w.Summary())
 	if err != nil {
 		return fmt.Errorf("work: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/url"
+	"sync/atomic"
 
 	"gmaps-scraper/gmaps"
 )
@@ -21,6 +22,7 @@ type Engine struct {
 	sessions *sessions
 	bodies   bodies
 	count    counters
+	repeated atomic.Bool // a first repeat was told
 }
 
 var _ gmaps.Engine = (*Engine)(nil)

@@ -60,7 +60,11 @@ func (e *Engine) retry(ctx context.Context, lang string, try func(ctx context.Co
 	for attempt := range e.config.Retries + 1 {
 		if attempt > 0 {
 			e.count.retries.Add(1)
-			e.config.Logger.LogAttrs(ctx, slog.LevelDebug, "request repeated", slog.Any("err", last), slog.String("exit", x.name))
+			level := slog.LevelDebug
+			if !e.repeated.Swap(true) {
+				level = slog.LevelWarn // once: when nothing comes, this says why
+			}
+			e.config.Logger.LogAttrs(ctx, level, "request repeated", slog.Any("err", last), slog.String("exit", x.name))
 			if err := sleep(ctx, pause(e.config.Backoff, attempt)); err != nil {
 				return err
 			}
