@@ -258,6 +258,7 @@ func (l *ledger) balance() (lost, doubled int) {
 	l.mu.Lock()
 	expected := maps.Clone(l.expected)
 	l.mu.Unlock()
+	l.w.waitDrained()
 	want := map[string][]string{}
 	for id, set := range expected {
 		j := l.w.waitTerminal(id)
@@ -286,6 +287,23 @@ func (l *ledger) balance() (lost, doubled int) {
 		t.Errorf("%d places lost, %d doubled in %d jobs", lost, doubled, len(expected))
 	}
 	return lost, doubled
+}
+
+// waitDrained waits until no job has work left, however many there are, as long as something moves.
+func (w *world) waitDrained() {
+	w.t.Helper()
+	var last api.Stats
+	for moved := time.Now(); ; pause(w.t.Context(), 50*time.Millisecond) {
+		now, err := w.client.Stats(w.t.Context())
+		switch {
+		case err == nil && now.Jobs[job.Pending]+now.Jobs[job.Running] == 0:
+			return
+		case err == nil && (now.Results != last.Results || !maps.Equal(now.Jobs, last.Jobs)):
+			last, moved = now, time.Now()
+		case time.Since(moved) > patience:
+			w.t.Fatalf("nothing moved for %s: jobs %v, %d results", patience, last.Jobs, last.Results)
+		}
+	}
 }
 
 // waitTerminal returns the job once it has ended.
