@@ -162,15 +162,17 @@ func (r *reconciler) record(ctx context.Context, row job.Spawn, seen watch, end 
 	}
 	failure := ""
 	switch {
-	case !fresh.JoinedAt.IsZero():
+	case askedForWork(fresh):
 		r.proved(seen.generation)
+	case !fresh.JoinedAt.IsZero() && (end.Outcome != job.Exited || end.GaveBack):
+		// It had no time to ask, or nothing to ask for: that says nothing of its like.
 	case end.Outcome == job.NeverLeased:
 		failure = "never_joined"
 	case end.Outcome == job.Vanished:
 		failure = "vanished"
 	case end.Outcome == job.Exited:
 		failure = "exit"
-		end.Reason = endedUnheard(end)
+		end.Reason = endedUnheard(end, fresh)
 	}
 	if err := r.store.SpawnEnded(ctx, row.ID, end); err != nil {
 		return fmt.Errorf("record end of %s: %w", row.Name(), err)
@@ -187,9 +189,12 @@ func (r *reconciler) record(ctx context.Context, row job.Spawn, seen watch, end 
 	return nil
 }
 
-// endedUnheard says what is known of a worker that ended before it spoke: its last words are the best hint to the mend.
-func endedUnheard(end store.SpawnEnd) string {
+// endedUnheard says what is known of a worker that ended before it asked for work: its last words are the best hint to the mend.
+func endedUnheard(end store.SpawnEnd, row job.Spawn) string {
 	s := "worker ended before it spoke"
+	if !row.JoinedAt.IsZero() {
+		s = "worker ended before it asked for work"
+	}
 	if end.ExitCode != nil {
 		s += ", exit code " + strconv.Itoa(*end.ExitCode)
 	}
@@ -228,7 +233,7 @@ func (r *reconciler) failed(ctx context.Context, generation int, cause, reason s
 	}
 }
 
-// proved tells the breaker that a started worker has spoken.
+// proved tells the breaker that a started worker has asked for work.
 func (r *reconciler) proved(generation int) {
 	if r.breaker.succeed(generation) {
 		r.log.Info("breaker closed")

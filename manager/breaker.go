@@ -27,8 +27,8 @@ func (s breakerState) String() string {
 	return [...]string{"closed", "half-open", "open"}[s]
 }
 
-// breaker holds back starts that would fail. A start has succeeded when its worker has spoken, not before: an image that ends
-// at once is created without an error, for ever. It knows no causes of its own; there is one for each backend.
+// breaker holds back starts that would fail. A start has succeeded when its worker has asked for work, not before: an
+// image that ends at once is created without an error, for ever. It knows no causes of its own; there is one for each backend.
 type breaker struct {
 	mu sync.Mutex
 	// failures in a row. Those that were under way together when the first of them failed are one.
@@ -60,7 +60,7 @@ func (b *breaker) fail(generation int, now time.Time, reason string) (opened boo
 	return b.failures == breakerThreshold
 }
 
-// succeed records that a worker of that generation has spoken, and reports whether this closed an open breaker.
+// succeed records that a worker of that generation has asked for work, and reports whether this closed an open breaker.
 func (b *breaker) succeed(generation int) (closed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

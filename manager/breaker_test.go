@@ -120,6 +120,28 @@ func TestWorkerThatEndsUnheardIsAFailedStart(t *testing.T) {
 	}
 }
 
+// A worker that joins and ends before it asks for work charges no task: only the breaker keeps its like from being started for ever.
+func TestWorkerThatJoinsAndEndsIsAFailedStart(t *testing.T) {
+	t.Parallel()
+	c := newTrial(t, nil)
+	c.b.onCreate = func(started spawner.Worker) {
+		if _, err := c.store.Join(c.Context(), job.SpawnID(started.SpawnID), "nonce"); err != nil {
+			t.Error(err)
+		}
+		w := c.b.workers[len(c.b.workers)-1]
+		w.Running, w.exit = false, spawner.Exit{Code: 1, LogTail: "lease: 422 Unprocessable Entity\n"}
+	}
+	id := c.job()
+	c.ticks(120 * time.Second)
+	if n := c.b.created(); n < 4 || n > 8 {
+		t.Errorf("%d creates within 2 minutes, want it backed off", n)
+	}
+	want := "no worker could be started: worker ended before it asked for work, exit code 1: lease: 422 Unprocessable Entity"
+	if got := c.getJob(id).Waiting; got != want {
+		t.Errorf("the job waits for %q, want %q", got, want)
+	}
+}
+
 // A poison task kills worker after worker; that is the task's fault, and other jobs go on.
 func TestWorkerThatSpokeAndCrashedIsNoFailedStart(t *testing.T) {
 	t.Parallel()
@@ -181,6 +203,8 @@ func TestCreateThatHangsHoldsUpNobodyElse(t *testing.T) {
 				synctest.Wait()
 				delete(c.b.hang, string(planned[0].ID))
 				c.join(c.spawn(other).ID)
+				time.Sleep(time.Microsecond) // of the bubble's clock
+				c.touch(c.spawn(other).ID)
 				tick()
 				tick()
 				if n := c.r.Status().Failures["timeout"]; n != 1 {

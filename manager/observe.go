@@ -34,7 +34,7 @@ type watch struct {
 	missing    time.Time // since when the backend lacks it; zero: it has it
 	over       time.Time // since when its job needs it no more; zero: it does
 	generation int       // the breaker's when it began
-	joined     bool
+	worked     bool
 	collects   int
 }
 
@@ -46,18 +46,25 @@ func newSightings() sightings {
 func (r *reconciler) watch(row job.Spawn, now time.Time) *watch {
 	w := r.watches[row.ID]
 	if w == nil {
-		// One that has joined before we looked proves nothing about starts of today.
-		w = &watch{generation: r.breaker.current(), joined: !row.JoinedAt.IsZero(), state: row.State, seenAt: row.SeenAt, since: now}
+		// One that has asked for work before we looked proves nothing about starts of today.
+		w = &watch{generation: r.breaker.current(), worked: askedForWork(row), state: row.State, seenAt: row.SeenAt, since: now}
 		r.watches[row.ID] = w
 	}
 	if w.state != row.State || !w.seenAt.Equal(row.SeenAt) {
 		w.state, w.seenAt, w.since, w.missing = row.State, row.SeenAt, now, time.Time{}
 	}
-	if !w.joined && !row.JoinedAt.IsZero() {
-		w.joined = true
+	if !w.worked && askedForWork(row) {
+		w.worked = true
 		r.proved(w.generation)
 	}
 	return w
+}
+
+// askedForWork reports whether the worker has spoken since it joined. To join is not enough: one that ends before its first lease charges
+// no task with an attempt, so nothing but the breaker would ever stop its like from being started. Times are compared for being the same,
+// since a clock may be set back between them.
+func askedForWork(row job.Spawn) bool {
+	return !row.JoinedAt.IsZero() && !row.SeenAt.Equal(row.JoinedAt)
 }
 
 // forget drops the watches of spawns that are no longer live.

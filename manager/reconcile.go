@@ -275,7 +275,7 @@ func (r *reconciler) plan(ctx context.Context, now time.Time, rows []job.Spawn, 
 		case creating:
 			slots--
 			unproven++
-		case row.State == job.SpawnStarted:
+		case row.State == job.SpawnStarted, row.State == job.SpawnRunning && !askedForWork(row):
 			unproven++
 		case row.State == job.SpawnPending:
 			pending = append(pending, row)

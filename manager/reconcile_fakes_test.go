@@ -290,11 +290,14 @@ func (c *trial) spawn(id job.ID) job.Spawn {
 	return list[len(list)-1]
 }
 
+// join lets the worker of a spawn join and ask for work.
 func (c *trial) join(s job.SpawnID) {
 	c.Helper()
 	if _, err := c.store.Join(c.Context(), s, "nonce-of-"+string(s)); err != nil {
 		c.Fatal(err)
 	}
+	c.pass(time.Microsecond) // no clock stands still between two calls
+	c.touch(s)
 }
 
 func (c *trial) touch(s job.SpawnID) {

@@ -25,13 +25,13 @@ func (r *reconciler) why(now time.Time, live, ceiling int) string {
 	return ""
 }
 
-// served returns the jobs whose text is out of date. While starts fail a spawn is only a try until its worker has spoken: to
+// served returns the jobs whose text is out of date. While starts fail a spawn is only a try until its worker has asked for work: to
 // clear the text for each would write an event for each.
 func (r *reconciler) served(now time.Time, live []job.Spawn) []job.ID {
 	_, _, reason := r.breaker.state(now)
 	set := make(map[job.ID]bool, len(live))
 	for _, row := range live {
-		if row.JobID != "" && (reason == "" || !row.JoinedAt.IsZero()) {
+		if row.JobID != "" && (reason == "" || askedForWork(row)) {
 			set[row.JobID] = true
 		}
 	}
