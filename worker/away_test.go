@@ -138,6 +138,28 @@ func TestFetchingPausesWhileNothingMoreCanBeKept(t *testing.T) {
 	})
 }
 
+func TestAnAnswerThatAsksForADayIsAskedAgainWithinMinutes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager("a")
+		asked := 0
+		m.onLease = func(api.LeaseRequest) error {
+			if asked++; asked == 1 { // as a proxy answers while it is under maintenance
+				return &api.Problem{Status: http.StatusServiceUnavailable, RetryAfter: 24 * time.Hour}
+			}
+			return nil
+		}
+		start := time.Now()
+		if err := newWorker(t, m, pagesOf(1, 1, 0)).Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > 5*time.Minute {
+			t.Errorf("went on after %s", took)
+		}
+		m.checkPlaces(t, 1, 1)
+	})
+}
+
 func TestASpawnedWorkerGivesUpAndAStandingOneDoesNot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -14,6 +14,8 @@ import (
 const (
 	firstRetry = 250 * time.Millisecond
 	longRetry  = 10 * time.Second
+	// longestWish bounds what an answer may ask for: a proxy's page of maintenance must not put a worker to sleep for a day.
+	longestWish = time.Minute
 )
 
 // errGaveUp ends a spawned worker that has no Manager any more.
@@ -42,7 +44,7 @@ func (w *Worker) persist(ctx context.Context, op string, call func() error) erro
 		if !w.config.Standing && silent >= w.config.GiveUp {
 			return fmt.Errorf("%w for %s: %w", errGaveUp, silent.Round(time.Second), err)
 		}
-		pause := time.NewTimer(max(rand.N(most), api.RetryAfter(err)))
+		pause := time.NewTimer(max(rand.N(most), min(api.RetryAfter(err), longestWish)))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

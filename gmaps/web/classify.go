@@ -120,14 +120,17 @@ func isPage(a *answer) bool {
 	return a.status != http.StatusOK && strings.HasPrefix(a.header.Get("Content-Type"), "text/html")
 }
 
-// retryAfter reads seconds or a date; 0 if there is neither.
+// longestBlock bounds what is believed of Retry-After: one odd answer must not take an exit or a task out of use for good.
+const longestBlock = time.Hour
+
+// retryAfter reads seconds or a date, up to longestBlock; 0 if there is neither.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
+		return min(time.Duration(seconds)*time.Second, longestBlock)
 	}
 	if date, err := http.ParseTime(value); err == nil {
-		return max(date.Sub(now), 0)
+		return min(max(date.Sub(now), 0), longestBlock)
 	}
 	return 0
 }
