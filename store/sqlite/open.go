@@ -79,7 +79,7 @@ func Open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	s := &Store{now: cfg.Now, writer: make(chan *writer, 1), closed: make(chan struct{})}
-	s.lock, err = lockFile(path + ".lock")
+	s.lock, err = takeLock(ctx, path+".lock")
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
@@ -109,6 +109,28 @@ func Open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 	}
 	s.writer <- &writer{conn: conn, stmts: make(map[string]*sql.Stmt)}
 	return s, nil
+}
+
+// lockPatience is how long an unlocked file may look locked: a child that this process has just forked shares the lock until it runs
+// its program, and a killed process holds it until the kernel has cleared it away.
+const lockPatience = 250 * time.Millisecond
+
+func takeLock(ctx context.Context, path string) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	for again := time.NewTicker(10 * time.Millisecond); ; {
+		f, err := lockFile(path)
+		if !errors.Is(err, ErrInUse) {
+			again.Stop()
+			return f, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return nil, err
+		}
+	}
 }
 
 // makePrivate makes the database's file if it is not there, readable for its owner alone: it holds the secret that tokens are signed
