@@ -168,11 +168,10 @@ func readNumber(dir, file string, none int) (int, error) {
 	if err != nil {
 		return none, err
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		return none, nil // whoever writes it has only begun
+	if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+		return n, nil
 	}
-	return n, nil
+	return none, nil // whoever writes it has only begun
 }
 
 func modified(dir, file string) time.Time {
