@@ -44,7 +44,7 @@ func (m *Manager) routes() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := web.New(web.Config{API: client, Version: m.cfg.Version, Backend: m.backend()})
+	pages, err := web.New(web.Config{API: client, Version: m.cfg.Version, Open: m.cfg.Open, Backend: m.backend()})
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,8 @@ type Config struct {
 	API *api.Client
 	// Version of the program, shown at the foot of each page.
 	Version string
+	// Open says that nobody needs to log in, so that nobody can log out.
+	Open bool
 	// Backend is the name of the spawner: none, process, docker…
 	Backend string
 }
@@ -37,6 +39,7 @@ type Config struct {
 type dashboard struct {
 	api     *api.Client
 	version string
+	open    bool
 	backend string
 	pages   map[string]*template.Template
 }
@@ -56,7 +59,7 @@ func New(c Config) (http.Handler, error) {
 	if c.API == nil {
 		return nil, errors.New("the dashboard needs a client of the API")
 	}
-	d := &dashboard{api: c.API, version: c.Version, backend: c.Backend, pages: map[string]*template.Template{}}
+	d := &dashboard{api: c.API, version: c.Version, open: c.Open, backend: c.Backend, pages: map[string]*template.Template{}}
 	assets, err := hashAssets()
 	if err != nil {
 		return nil, err
@@ -140,6 +143,7 @@ func cached(next http.Handler) http.Handler {
 type page struct {
 	Title   string
 	Version string
+	Open    bool
 	Backend string
 	// Public pages have no navigation: nobody is logged in.
 	Public bool
@@ -148,7 +152,7 @@ type page struct {
 
 // render answers with a page. A page that cannot be rendered is an error of ours and is answered as one, never cut in half.
 func (d *dashboard) render(w http.ResponseWriter, status int, name, title string, body any) {
-	p := page{Title: title, Version: d.version, Backend: d.backend, Public: name == pageLogin, Body: body}
+	p := page{Title: title, Version: d.version, Open: d.open, Backend: d.backend, Public: name == pageLogin, Body: body}
 	var b bytes.Buffer
 	if err := d.pages[name].ExecuteTemplate(&b, "base.html", p); err != nil {
 		panic(fmt.Errorf("render page %s: %w", name, err))
