@@ -572,6 +572,11 @@ func (c *config) workerEnv() (map[string]string, error) {
 			env[envOf(name)] = c.fs.Lookup(name).Value.String()
 		}
 	}
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} { // net/http's
+		if v := os.Getenv(name); v != "" {
+			env[name] = v
+		}
+	}
 	proxies, err := c.proxyList()
 	if err != nil {
 		return nil, err

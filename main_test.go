@@ -290,6 +290,23 @@ func TestOneShotInterruptedGoesOnWithResume(t *testing.T) {
 	}
 }
 
+func TestOneShotLeavesTheRestOfItsDataFolderAlone(t *testing.T) {
+	t.Parallel()
+	url := startSimulator(t, simulator.Config{Synthetic: 20, Seed: 1})
+	dir := t.TempDir()
+	precious := filepath.Join(dir, "thesis.txt")
+	if err := os.WriteFile(precious, []byte("years of work"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := try(t.Context(), shardLines("once", 1), nil, "-input", "-", "-maps-url", url, "-results", filepath.Join(t.TempDir(), "out.csv"), "-data-dir", dir)
+	if code != exitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	if _, err := os.Stat(precious); err != nil {
+		t.Errorf("a run that was done removed what was not its own: %v", err)
+	}
+}
+
 func TestOneShotToStdout(t *testing.T) {
 	t.Parallel()
 	url := startSimulator(t, simulator.Config{Synthetic: 40, Seed: 1})

@@ -170,8 +170,9 @@ func openState(c *config) (*runState, error) {
 		}
 		return &runState{dir: dir}, nil
 	}
-	dir, mkdir := c.dataDir, os.MkdirAll
-	if dir == "" {
+	// A folder of its own, since all of it is removed when nothing is left to resume.
+	dir, mkdir := filepath.Join(c.dataDir, "one-shot"), os.MkdirAll
+	if c.dataDir == "" {
 		dir, mkdir = filepath.Join(filepath.Dir(c.results), "."+filepath.Base(c.results)+".state"), os.Mkdir
 	}
 	if _, err := os.Stat(filepath.Dir(c.results)); err != nil {

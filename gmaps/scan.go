@@ -188,7 +188,7 @@ func (v value) texts() iter.Seq[string] {
 				i++
 				continue
 			}
-			if s, ok := value(v[i:]).text(); ok && !yield(s) {
+			if s, ok := v[i:].text(); ok && !yield(s) {
 				return
 			}
 			i = skipString(v, i)
