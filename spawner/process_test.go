@@ -341,39 +341,38 @@ func waitForLog(t *testing.T, dir string, w spawner.Worker) {
 	})
 }
 
-// readPID returns the session leader's pid.
-func readPID(t *testing.T, dir string) int {
+// readPID returns the pid of the session leader, once it has written it.
+func readPID(t *testing.T, dir string) (pid int) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, "pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	waitFor(t, "pid written", func() bool {
+		b, err := os.ReadFile(filepath.Join(dir, "pid"))
+		if err != nil {
+			return false
+		}
+		pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
+		return err == nil
+	})
 	return pid
 }
 
-// workerPID returns the pid of the worker itself: the leader's only child.
-func workerPID(t *testing.T, dir string) int {
+// workerPID returns the pid of the worker itself, once it is there: the leader's only child.
+func workerPID(t *testing.T, dir string) (pid int) {
 	t.Helper()
-	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
-	if err != nil {
-		t.Fatalf("ps: %v", err)
-	}
 	leader := strconv.Itoa(readPID(t, dir))
-	for line := range strings.Lines(string(out)) {
-		if f := strings.Fields(line); len(f) == 2 && f[1] == leader {
-			pid, err := strconv.Atoi(f[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
+	waitFor(t, "leader "+leader+" has a child", func() bool {
+		out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
+		if err != nil {
+			t.Fatalf("ps: %v", err)
 		}
-	}
-	t.Fatalf("leader %s has no child", leader)
-	return 0
+		for line := range strings.Lines(string(out)) {
+			if f := strings.Fields(line); len(f) == 2 && f[1] == leader {
+				pid, err = strconv.Atoi(f[0])
+				return err == nil
+			}
+		}
+		return false
+	})
+	return pid
 }
 
 func waitFor(t *testing.T, what string, done func() bool) {
@@ -400,7 +399,7 @@ func TestWorkerThatCannotBeLookedAtIsNotGone(t *testing.T) {
 			p := open(t, spawner.ProcessConfig{Dir: dir})
 			w := create(t, p, waiting("a"))
 			folder := filepath.Join(dir, "default", w.Name)
-			waitFor(t, "pid written", func() bool { return workerPID(t, folder) != 0 })
+			workerPID(t, folder)
 			path, aside := filepath.Join(folder, file), filepath.Join(folder, "aside")
 			there := os.Rename(path, aside) == nil
 			if err := os.Symlink(path, path); err != nil { // opening it fails, although it is there
