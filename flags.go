@@ -279,7 +279,9 @@ func (c *config) checkNames(args []string) error {
 		}
 		f := c.fs.Lookup(name)
 		if f == nil {
-			if near := c.nearest(name); near != "" {
+			var known []string
+			c.fs.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
+			if near := export.Nearest(name, known); near != "" {
 				return usagef("unknown flag -%s: did you mean -%s?", name, near)
 			}
 			return usagef("unknown flag -%s: see -help", name)
@@ -292,37 +294,6 @@ func (c *config) checkNames(args []string) error {
 		}
 	}
 	return nil
-}
-
-// nearest is the known flag with the least edits from name, or "" if none is near.
-func (c *config) nearest(name string) string {
-	best, least := "", len(name)/2+1
-	c.fs.VisitAll(func(f *flag.Flag) {
-		if d := edits(name, f.Name); d < least {
-			best, least = f.Name, d
-		}
-	})
-	return best
-}
-
-// edits is the Levenshtein distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 func (c *config) validate() error {

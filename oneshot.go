@@ -33,10 +33,7 @@ const (
 	reportInterval = 5 * time.Second        // between plain progress lines
 )
 
-var (
-	errInactive = errors.New("nothing new came")
-	errJobEnded = errors.New("job ended")
-)
+var errInactive = errors.New("nothing new came")
 
 // oneShot runs Manager and worker in this process until the job of -input has ended, and writes its rows as they come.
 func (p program) oneShot(ctx context.Context, c *config) error {
@@ -88,8 +85,8 @@ func (p program) oneShot(ctx context.Context, c *config) error {
 	// The Manager and the client outlive the worker: it hands back through them.
 	managerCtx, stopManager := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopManager()
-	workerCtx, stopWorker := context.WithCancelCause(ctx)
-	defer stopWorker(nil)
+	workerCtx, stopWorker := context.WithCancel(ctx)
+	defer stopWorker()
 	follow := follower{client: client, out: out, report: p.newReport(c), inactivity: c.exitOnInactivity}
 
 	id, err := startJob(managerCtx, client, c, inputs)
@@ -103,7 +100,7 @@ func (p program) oneShot(ctx context.Context, c *config) error {
 		var workers errgroup.Group
 		workers.Go(func() error { return w.Run(workerCtx) })
 		ended, followErr := follow.run(workerCtx, id)
-		stopWorker(errJobEnded)
+		stopWorker()
 		workErr := workers.Wait()
 		// What was found while the worker drained is still to be written.
 		last, err := follow.finish(managerCtx, id)
@@ -115,19 +112,15 @@ func (p program) oneShot(ctx context.Context, c *config) error {
 		case followErr != nil:
 			return followErr
 		case !ended && ctx.Err() != nil:
-			return context.Cause(ctx)
-		case workErr != nil && !errors.Is(workErr, errJobEnded) && !errors.Is(workErr, context.Canceled):
+			return ctx.Err()
+		case workErr != nil:
 			return workErr
 		case !ended || last.State != job.Succeeded || last.Counts.Dead > 0:
 			return errIncomplete
 		}
 		return nil
 	})
-	err = g.Wait()
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return context.Canceled
-	}
-	return err
+	return g.Wait()
 }
 
 // readInputs reads -input. Its faults name the line.

@@ -202,7 +202,7 @@ func choose(names []string) ([]column, error) {
 		name = strings.TrimSpace(name)
 		i := slices.IndexFunc(all, func(c column) bool { return c.name == name })
 		if i < 0 {
-			return nil, &UnknownColumnError{Name: name, Nearest: nearest(name, columnNames())}
+			return nil, &UnknownColumnError{Name: name, Nearest: Nearest(name, columnNames())}
 		}
 		if slices.ContainsFunc(chosen, func(c column) bool { return c.name == name }) {
 			return nil, fmt.Errorf("column %q is named twice", name)
@@ -212,8 +212,8 @@ func choose(names []string) ([]column, error) {
 	return chosen, nil
 }
 
-// nearest returns the candidate that takes the fewest edits to reach from name, "" if it takes more than half of name's letters.
-func nearest(name string, candidates []string) string {
+// Nearest returns the candidate that takes the fewest edits to reach from name, "" if it takes more than half of name's letters.
+func Nearest(name string, candidates []string) string {
 	best, bestEdits := "", len(name)/2+1
 	for _, c := range candidates {
 		if n := edits(strings.ToLower(name), c); n < bestEdits {
