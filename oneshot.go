@@ -98,7 +98,10 @@ func (p program) oneShot(ctx context.Context, c *config) error {
 	g.Go(func() error {
 		defer stopManager()
 		var workers errgroup.Group
-		workers.Go(func() error { return w.Run(workerCtx) })
+		workers.Go(func() error {
+			defer stopWorker() // a worker that is refused ends the waiting for its rows
+			return w.Run(workerCtx)
+		})
 		ended, followErr := follow.run(workerCtx, id)
 		stopWorker()
 		workErr := workers.Wait()
