@@ -15,12 +15,9 @@ import (
 	"gmaps-scraper/store"
 )
 
-// begin starts the worker of a pending row.
-func (r *reconciler) begin(ctx context.Context, row job.Spawn) {
-	generation := r.watch(row, r.now()).generation
-	if current := r.breaker.current(); generation != current { // a row that waited out a backoff is a try of today
-		r.watches[row.ID].generation, generation = current, current
-	}
+// begin starts the worker of a pending row. All that one tick begins are of one generation, however soon the first of them fails.
+func (r *reconciler) begin(ctx context.Context, row job.Spawn, generation int) {
+	r.watch(row, r.now()).generation = generation // a row that waited out a backoff is a try of today
 	r.do(ctx, createKey(row.ID), func(ctx context.Context) error { return r.create(ctx, row, generation) })
 }
 

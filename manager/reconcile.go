@@ -285,8 +285,9 @@ func (r *reconciler) plan(ctx context.Context, now time.Time, rows []job.Spawn, 
 	if n == 0 {
 		return nil, ceiling, nil
 	}
+	generation := r.breaker.current()
 	for i := len(pending) - 1; i >= 0 && n > 0; i-- { // oldest first
-		r.begin(ctx, pending[i])
+		r.begin(ctx, pending[i], generation)
 		n--
 	}
 	if n == 0 {
@@ -297,7 +298,7 @@ func (r *reconciler) plan(ctx context.Context, now time.Time, rows []job.Spawn, 
 		return nil, ceiling, fmt.Errorf("plan spawns: %w", err)
 	}
 	for _, row := range planned {
-		r.begin(ctx, row)
+		r.begin(ctx, row, generation)
 	}
 	return planned, ceiling, nil
 }
