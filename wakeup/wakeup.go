@@ -24,13 +24,17 @@ var _ Bell = (*Memory)(nil)
 
 // Ring wakes all that wait now. It never fails.
 func (m *Memory) Ring(context.Context) error {
+	m.wake()
+	return nil
+}
+
+func (m *Memory) wake() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.next != nil {
 		close(m.next)
 		m.next = nil
 	}
-	return nil
 }
 
 // Next returns a channel that the next ring closes.
