@@ -1,5 +1,7 @@
 package gmaps
 
+import "context"
+
 // Query is one search of one viewport, or one known place. It is what a task of a job asks an Engine.
 type Query struct {
 	// Keyword is what a person would type. Empty when Place is set.
@@ -18,6 +20,14 @@ type Query struct {
 	Detail Detail `json:"detail,omitempty"`
 	// Reviews asks for reviews beyond the inline ones.
 	Reviews Reviews `json:"reviews,omitzero"`
+	// Known spares requests for places that whoever asks has already. nil: there are none. It belongs to one call of Search and is never stored.
+	Known Known `json:"-"`
+}
+
+// Known knows places that need no payload and no reviews of their own: they come as the listing shows them.
+type Known interface {
+	// Known says of each Place.Key, in their order, whether the place is there. nil: of none. It is asked once a page.
+	Known(ctx context.Context, keys []string) []bool
 }
 
 // PlaceRef names a place by one of its ids; the first that is set counts.

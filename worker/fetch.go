@@ -41,7 +41,11 @@ func (l *lease) search(ctx context.Context, t job.Task) (at gmaps.Cursor, err er
 			err = fmt.Errorf("engine panicked: %v", v)
 		}
 	}()
-	for p, err := range l.w.config.Engine.Search(ctx, t.Query, t.Cursor) {
+	q := t.Query
+	if l.w.config.Seen != nil {
+		q.Known = stored{l}
+	}
+	for p, err := range l.w.config.Engine.Search(ctx, q, t.Cursor) {
 		if err != nil {
 			return at, err
 		}
@@ -53,6 +57,14 @@ func (l *lease) search(ctx context.Context, t job.Task) (at gmaps.Cursor, err er
 		at = p.Cursor
 	}
 	return at, errors.New("engine ended the search before its last page")
+}
+
+// stored is what the job of a lease has already.
+type stored struct{ *lease }
+
+// Known says which places of the keys are stored.
+func (s stored) Known(ctx context.Context, keys []string) []bool {
+	return s.w.config.Seen.Has(ctx, string(s.lease.lease.JobID), keys)
 }
 
 // wanted says whether a place belongs to the job. One without a position is not known to lie outside.

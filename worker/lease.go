@@ -199,9 +199,12 @@ func (l *lease) submit(ctx context.Context, b job.Batch) error {
 	switch {
 	case err == nil:
 		l.acknowledge(b, ack)
+		l.mark(ctx, b.Places)
 		return l.ended()
-	case ctx.Err() != nil || errors.Is(err, errGaveUp) || l.ended() != nil:
+	case ctx.Err() != nil || errors.Is(err, errGaveUp):
 		return err
+	case l.ended() != nil:
+		return l.ended() // the heartbeat learned it first: whatever this call was answered says nothing of the worker
 	case notOurs(err):
 		l.end(errStale)
 		return errStale
@@ -273,6 +276,19 @@ func (l *lease) acknowledge(b job.Batch, ack job.Ack) {
 	l.obey(ack.Order)
 }
 
+// mark tells the other tasks and workers of the job what is stored. Only what is acknowledged may be marked: the worker that dies before
+// leaves no mark behind that would hide a place.
+func (l *lease) mark(ctx context.Context, places []job.Found) {
+	if l.w.config.Seen == nil || len(places) == 0 {
+		return
+	}
+	keys := make([]string, len(places))
+	for i := range places {
+		keys[i] = places[i].Place.Key()
+	}
+	l.w.config.Seen.Mark(ctx, string(l.lease.JobID), keys)
+}
+
 func (l *lease) taskEnded(id job.TaskID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -297,8 +313,10 @@ func (l *lease) handBack(ctx context.Context) error {
 		l.log.Info("tasks handed back", "tasks", len(rest))
 	case notOurs(err):
 		return errStale
-	case ctx.Err() != nil || l.ended() != nil:
+	case ctx.Err() != nil || errors.Is(err, errGaveUp):
 		return err
+	case l.ended() != nil:
+		return l.ended()
 	default:
 		return fmt.Errorf("hand back: %w", err)
 	}

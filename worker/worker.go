@@ -7,10 +7,11 @@ package worker
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,20 @@ type Source interface {
 
 var _ Source = (*api.Client)(nil)
 
+// Bell wakes a worker that waits for work. Rings may be lost, doubled and reordered.
+type Bell interface {
+	// Next returns a channel that the next ring closes.
+	Next() <-chan struct{}
+}
+
+// Seen remembers which places of a job are stored, for all its workers. What it forgets, or cannot say in time, is fetched once more.
+type Seen interface {
+	// Has says of each key, in their order, whether its place is stored. nil: of none.
+	Has(ctx context.Context, scope string, keys []string) []bool
+	// Mark says that the places of the keys are stored.
+	Mark(ctx context.Context, scope string, keys []string)
+}
+
 // Config is what a Worker goes by. Source and Engine are needed; every other zero value is a default.
 type Config struct {
 	Source Source
@@ -50,6 +65,11 @@ type Config struct {
 	Standing bool
 	// Version is told to the Manager.
 	Version string
+	// Bell wakes the worker when there may be work. A standing one then waits for rings instead of holding a request open, and asks every
+	// 2 s all the same. A spawned one only waits shorter. nil: none.
+	Bell Bell
+	// Seen spares the details of places that another task or worker of the job has stored. nil: none are spared.
+	Seen Seen
 
 	// FlushPlaces and FlushAfter say when a batch is submitted: at so many places, or when its oldest page has waited so long;
 	// and at once when a task is over. Defaults 200 and 1 s.
@@ -199,6 +219,7 @@ const (
 	shortPause  = 100 * time.Millisecond
 	rejoinPause = 5 * time.Second
 	lingerTime  = time.Second
+	sweep       = 2 * time.Second // the most that a lost ring costs
 )
 
 // takeLeases joins, then leases as many tasks as there are free slots until there is no more, or ctx ends.
@@ -212,12 +233,13 @@ func (w *Worker) takeLeases(calls, ctx context.Context, start func(job.Lease, ti
 		if err != nil {
 			return drainOrCause(ctx)
 		}
+		rung := w.nextRing()         // before the question, so that no ring falls between
 		idle := w.leases.Load() == 0 // before the question: a lease that ends meanwhile may have brought more
 		var answer api.LeaseAnswer
 		err = w.persist(ctx, "lease", func() (err error) {
 			asking, stop := linger(calls, ctx)
 			defer stop()
-			answer, err = w.config.Source.Lease(asking, api.LeaseRequest{Max: free, Wait: job.Duration(w.config.LeaseWait)})
+			answer, err = w.config.Source.Lease(asking, api.LeaseRequest{Max: free, Wait: job.Duration(w.leaseWait())})
 			return err
 		})
 		if err == nil && answer.Lease != nil && len(answer.Lease.Tasks) > 0 {
@@ -229,15 +251,17 @@ func (w *Worker) takeLeases(calls, ctx context.Context, start func(job.Lease, ti
 		switch {
 		case err == nil && answer.Exit && idle && !w.config.Standing:
 			return nil
+		case err == nil && w.waitsForRings():
+			w.pause(ctx, sweep/2+rand.N(sweep/2), rung) // at random, so that those who missed a ring do not all come at once
 		case err == nil && answer.Exit:
-			w.pause(ctx, exitRecheck) // a saturated cell of a live lease may still bring more
+			w.pause(ctx, exitRecheck, nil) // a saturated cell of a live lease may still bring more
 		case err == nil:
-			w.pause(ctx, max(shortPause, time.Duration(answer.RetryIn)))
+			w.pause(ctx, max(shortPause, time.Duration(answer.RetryIn)), rung)
 		case ctx.Err() != nil:
 			return drainOrCause(ctx)
 		case w.config.Standing && (api.IsGone(err) || api.IsUnauthorized(err)):
 			w.log.Info("worker was forgotten, joins anew", "err", err)
-			w.pause(ctx, rejoinPause)
+			w.pause(ctx, rejoinPause, nil)
 			if joined, err = w.join(ctx); err != nil || joined == nil {
 				return err
 			}
@@ -267,7 +291,7 @@ func linger(calls, ctx context.Context) (context.Context, context.CancelFunc) {
 // join returns nil without an error if there is nothing to do for this worker.
 func (w *Worker) join(ctx context.Context) (*api.Joined, error) {
 	// One nonce for all tries: the answer to an earlier one may have been lost.
-	ask := api.Join{SpawnID: w.config.SpawnID, Nonce: rand.Text(), Concurrency: w.config.Concurrency, Version: w.config.Version}
+	ask := api.Join{SpawnID: w.config.SpawnID, Nonce: crand.Text(), Concurrency: w.config.Concurrency, Version: w.config.Version}
 	var joined api.Joined
 	err := w.persist(ctx, "join", func() (err error) {
 		joined, err = w.config.Source.Join(ctx, ask)
@@ -308,12 +332,37 @@ func leaseTTL(a api.LeaseAnswer, j *api.Joined) time.Duration {
 	return fallback
 }
 
-// pause waits for d, the end of a lease or that of ctx, whichever comes first.
-func (w *Worker) pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
+// waitsForRings says whether the worker waits for the bell, and not for the Manager's answer.
+func (w *Worker) waitsForRings() bool { return w.config.Standing && w.config.Bell != nil }
+
+func (w *Worker) leaseWait() time.Duration {
+	if w.waitsForRings() {
+		return 0
+	}
+	return w.config.LeaseWait
+}
+
+// nextRing is nil, which never rings, without a bell.
+func (w *Worker) nextRing() <-chan struct{} {
+	if w.config.Bell == nil {
+		return nil
+	}
+	return w.config.Bell.Next()
+}
+
+// pause waits for d, a ring, the end of a lease or that of ctx, whichever comes first. A ring is heeded after shortPause only: a bell that
+// rings without end must not make the worker ask without end.
+func (w *Worker) pause(ctx context.Context, d time.Duration, rung <-chan struct{}) {
+	timer, heed := time.NewTimer(d), time.NewTimer(shortPause)
 	defer timer.Stop()
+	defer heed.Stop()
 	select {
 	case <-timer.C:
+	case <-rung:
+		select {
+		case <-heed.C:
+		case <-ctx.Done():
+		}
 	case <-w.ended:
 	case <-ctx.Done():
 	}

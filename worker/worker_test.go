@@ -249,6 +249,25 @@ func TestAStaleFenceStopsAllWrites(t *testing.T) {
 	})
 }
 
+func TestAZombieThatLearnsTwiceAtOnceGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]error{"the same": errFence, "another refusal": &api.Problem{Status: 400}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newManager("a")
+				m.onRenew = func(job.Fence) (job.Order, error) { return "", errFence }
+				m.onSubmit = func(job.Fence, job.Batch) error {
+					time.Sleep(time.Minute) // the heartbeat has learned it while this submit was under way
+					return answer
+				}
+				if err := newWorker(t, m, pagesOf(100, 20, time.Second)).Run(t.Context()); err != nil {
+					t.Errorf("a lease that ended took its worker down: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestAZombieLearnsFromItsSubmit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

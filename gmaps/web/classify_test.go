@@ -190,6 +190,43 @@ func TestLimitedViewIsAskedAgainAndThenTaken(t *testing.T) {
 	}
 }
 
+func TestDoubtedPlaceIsTakenIfNoOtherComes(t *testing.T) {
+	t.Parallel()
+	bare := makePlaces(2, athens)
+	bare[0].ReviewCount = 0
+	for name, then := range map[string]func(http.ResponseWriter){
+		"refused":       func(w http.ResponseWriter) { w.WriteHeader(http.StatusTooManyRequests) },
+		"broken":        func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) },
+		"undecodable":   func(w http.ResponseWriter) { writeJSON(w, 17) },
+		"another place": func(w http.ResponseWriter) { writeJSON(w, placePayload(bare[1])) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var n atomic.Int64
+			g := &google{}
+			g.answer = func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case !isDetail(r):
+					return false
+				case n.Add(1) == 1:
+					writeJSON(w, placePayload(bare[0]))
+				default:
+					then(w)
+				}
+				return true
+			}
+			e := open(t, g, func(c *web.Config) { c.Retries = 2 })
+			pages, err := collectErr(t.Context(), e, gmaps.Query{Place: &gmaps.PlaceRef{DataID: bare[0].DataID}}, "")
+			if err != nil || len(pages) != 1 || len(pages[0].Places) != 1 {
+				t.Fatalf("got %d pages, %v: want the place that came first", len(pages), err)
+			}
+			if p := pages[0].Places[0]; p.DataID != bare[0].DataID || p.Title != bare[0].Title || !p.Detailed || n.Load() < 2 {
+				t.Errorf("got %+v after %d requests", p, n.Load())
+			}
+		})
+	}
+}
+
 func TestFarPlacesThatTheKeywordNamesAreNoBlock(t *testing.T) {
 	t.Parallel()
 	g := &google{places: makePlaces(5, gmaps.Point{Lat: 52.5, Lng: 13.4})}

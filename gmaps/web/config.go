@@ -4,6 +4,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,6 +31,11 @@ type Config struct {
 	InFlight          int
 	HostRatePerSecond float64
 	HostInFlight      int
+	// Limiter shares RatePerSecond of an exit with other workers that use the same one; the bounds above hold besides. nil: not shared.
+	Limiter Limiter
+	// DirectName names the address that requests without a proxy come from, so that workers behind the same one share its limit.
+	// Empty: it is this worker's own.
+	DirectName string
 
 	// Retries is how often a request is asked again, as another session and from another exit. Default 5; negative: never.
 	Retries int
@@ -59,6 +65,12 @@ type Config struct {
 	Now func() time.Time
 	// Transport carries every request in place of the engine's own transports; proxies are then not dialled. For tests.
 	Transport http.RoundTripper
+}
+
+// Limiter waits until a request through an exit may begin, counted over all workers that name the exit alike.
+type Limiter interface {
+	// Wait returns ctx's cause if ctx ends first, and no other error: a limiter that cannot tell lets the request go.
+	Wait(ctx context.Context, exit string, perSecond float64) error
 }
 
 // DefaultChromeVersion is a Chrome of autumn 2026. An outdated browser is one of the signs by which Google tells machines; raise it with releases.

@@ -19,14 +19,9 @@ import (
 func (e *Engine) completeAll(ctx context.Context, q gmaps.Query, places []gmaps.Place) error {
 	var group errgroup.Group
 	group.SetLimit(e.config.DetailConcurrency)
-	for i := range places {
-		p := &places[i]
-		detail := needsDetail(q.Detail, p)
-		if !detail && q.Reviews.Max <= 0 {
-			continue
-		}
+	for _, p := range e.unknown(ctx, q, wanting(q, places)) {
 		group.Go(func() error {
-			e.complete(ctx, q, p, detail)
+			e.complete(ctx, q, p, needsDetail(q.Detail, p))
 			return nil
 		})
 	}
@@ -35,6 +30,40 @@ func (e *Engine) completeAll(ctx context.Context, q gmaps.Query, places []gmaps.
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// wanting are the places that q asks more of than their listing.
+func wanting(q gmaps.Query, places []gmaps.Place) []*gmaps.Place {
+	var out []*gmaps.Place
+	for i := range places {
+		if q.Reviews.Max > 0 || needsDetail(q.Detail, &places[i]) {
+			out = append(out, &places[i])
+		}
+	}
+	return out
+}
+
+// unknown are the places of which q.Known does not say that they are there already.
+func (e *Engine) unknown(ctx context.Context, q gmaps.Query, places []*gmaps.Place) []*gmaps.Place {
+	if q.Known == nil || len(places) == 0 {
+		return places
+	}
+	keys := make([]string, len(places))
+	for i, p := range places {
+		keys[i] = p.Key()
+	}
+	known := q.Known.Known(ctx, keys)
+	if len(known) != len(keys) {
+		return places
+	}
+	out := places[:0]
+	for i, p := range places {
+		if !known[i] {
+			out = append(out, p)
+		}
+	}
+	e.count.spared.Add(int64(len(keys) - len(out)))
+	return out
 }
 
 // needsDetail says whether a listed place's own payload is worth a request. The fields asked about were in all entries of a real listing.
@@ -87,9 +116,9 @@ func (e *Engine) lookUp(ctx context.Context, q gmaps.Query) (gmaps.Place, error)
 
 var errOtherPlace = errors.New("answered with another place")
 
-// detail asks for the payload of the place id.
+// detail asks for the payload of the place id. One that was doubted is better than none, should no other come.
 func (e *Engine) detail(ctx context.Context, q gmaps.Query, id string) (gmaps.Place, error) {
-	var place gmaps.Place
+	var place, first gmaps.Place
 	doubted := false
 	target := gmaps.PlaceURL(e.config.BaseURL, id, q.Lang, q.Country)
 	err := e.ask(ctx, q.Lang, target, func(payload []byte) error {
@@ -103,13 +132,16 @@ func (e *Engine) detail(ctx context.Context, q gmaps.Query, id string) (gmaps.Pl
 		}
 		// One place may look trimmed by nature, so it is doubted once only.
 		if place.Trimmed() && !doubted && e.config.Retries > 0 {
-			doubted = true
+			doubted, first = true, place
 			return &gmaps.BlockedError{Kind: gmaps.BlockedLimited, URL: brief(target)}
 		}
 		return nil
 	})
-	if err != nil && !isLimited(err) {
-		return gmaps.Place{}, err
+	if err != nil {
+		if !doubted || ctx.Err() != nil {
+			return gmaps.Place{}, err
+		}
+		place = first
 	}
 	place.Detailed = true
 	e.count.details.Add(1)

@@ -2,6 +2,8 @@ package web
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -17,8 +19,9 @@ import (
 
 // gate bounds how many requests are under way and how many begin a second. Its zero value bounds nothing.
 type gate struct {
-	slots chan struct{}
-	rate  *rate.Limiter
+	slots  chan struct{}
+	rate   *rate.Limiter
+	shared func(context.Context) error // waits for one's turn among other workers; nil: there are none
 }
 
 func newGate(perSecond float64, inFlight int) gate {
@@ -50,7 +53,28 @@ func (g gate) enter(ctx context.Context) error {
 			return err
 		}
 	}
+	if g.shared != nil {
+		if err := g.shared(ctx); err != nil {
+			g.leave()
+			return err
+		}
+	}
 	return nil
+}
+
+// share makes g wait for its turn among all workers that use the exit of this name.
+func (g gate) share(c Config, exit string) gate {
+	if c.Limiter != nil && exit != "" && c.RatePerSecond > 0 {
+		g.shared = func(ctx context.Context) error { return c.Limiter.Wait(ctx, exit, c.RatePerSecond) }
+	}
+	return g
+}
+
+// sharedName is a proxy's name among workers: a hash, because user names of proxies are half a secret. The password is left out, so that
+// nobody who sees the name can try passwords on it. Sessions of a rotating proxy differ by user name, and are exits of their own.
+func sharedName(proxy *url.URL) string {
+	sum := sha256.Sum256([]byte(proxy.Scheme + "://" + proxy.User.Username() + "@" + proxy.Host))
+	return hex.EncodeToString(sum[:16])
 }
 
 func (g gate) leave() {
@@ -96,7 +120,8 @@ func newExits(c Config) (*exits, error) {
 		if err != nil {
 			return nil, fmt.Errorf("proxies: entry %d: %w", i+1, err)
 		}
-		x := &exit{name: proxy.Scheme + "://" + proxy.Host, proxied: true, transport: c.Transport, gate: newGate(c.RatePerSecond, c.InFlight)}
+		x := &exit{name: proxy.Scheme + "://" + proxy.Host, proxied: true, transport: c.Transport,
+			gate: newGate(c.RatePerSecond, c.InFlight).share(c, sharedName(proxy))}
 		if proxy.User != nil {
 			password, _ := proxy.User.Password()
 			for _, secret := range []string{proxy.User.String(), password, proxy.User.Username()} {
@@ -113,7 +138,7 @@ func newExits(c Config) (*exits, error) {
 	if len(pool.all) > 0 {
 		return pool, nil
 	}
-	direct := &exit{name: "direct", transport: c.Transport, gate: newGate(c.RatePerSecond, c.InFlight)}
+	direct := &exit{name: "direct", transport: c.Transport, gate: newGate(c.RatePerSecond, c.InFlight).share(c, c.DirectName)}
 	if direct.transport == nil {
 		direct.transport = newTransport(c, http.ProxyFromEnvironment)
 	}

@@ -15,6 +15,7 @@ type Stats struct {
 	Places        int64 // yielded
 	Details       int64 // place payloads read
 	DetailsFailed int64 // places that were left as listed
+	Spared        int64 // places that Query.Known spared from payload and reviews
 	ReviewPages   int64
 	ReviewsFailed int64 // places whose reviews are not all there
 	Undecodable   int64 // payloads that were handed to Quarantine
@@ -23,7 +24,7 @@ type Stats struct {
 }
 
 type counters struct {
-	requests, bytes, retries, searchPages, places, details, detailsFailed, reviewPages, reviewsFailed, undecodable atomic.Int64
+	requests, bytes, retries, searchPages, places, details, detailsFailed, spared, reviewPages, reviewsFailed, undecodable atomic.Int64
 
 	rate, captcha, consent, limited, degraded atomic.Int64
 }
@@ -50,7 +51,7 @@ func (e *Engine) Stats() Stats {
 		Requests: c.requests.Load(), Bytes: c.bytes.Load(), Retries: c.retries.Load(),
 		SearchPages: c.searchPages.Load(), Places: c.places.Load(),
 		Details: c.details.Load(), DetailsFailed: c.detailsFailed.Load(),
-		ReviewPages: c.reviewPages.Load(), ReviewsFailed: c.reviewsFailed.Load(), Undecodable: c.undecodable.Load(),
+		Spared: c.spared.Load(), ReviewPages: c.reviewPages.Load(), ReviewsFailed: c.reviewsFailed.Load(), Undecodable: c.undecodable.Load(),
 		Blocked: map[gmaps.BlockKind]int64{},
 	}
 	for _, k := range []gmaps.BlockKind{gmaps.BlockedRate, gmaps.BlockedCaptcha, gmaps.BlockedConsent, gmaps.BlockedLimited, gmaps.BlockedDegraded} {

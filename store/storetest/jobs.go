@@ -35,7 +35,9 @@ var jobClaims = []claim{
 		tasks := b.tasks(t, j.ID)
 		want(t, "tasks", len(tasks), 3)
 		for i, task := range tasks {
-			want(t, "query", task.Query, n.Tasks[i].Query)
+			if diff := cmp.Diff(n.Tasks[i].Query, task.Query); diff != "" {
+				t.Errorf("query (-created +read):\n%s", diff)
+			}
 			want(t, "input id", task.InputID, n.Tasks[i].InputID)
 			want(t, "state", task.State, job.TaskOpen)
 			want(t, "job", task.JobID, j.ID)
