@@ -13,25 +13,27 @@ import (
 const (
 	Prefix = "/api/v1"
 
-	PathJobs       = Prefix + "/jobs"
-	PathJob        = Prefix + "/jobs/{id}"
-	PathCancel     = Prefix + "/jobs/{id}/cancel"
-	PathPause      = Prefix + "/jobs/{id}/pause"
-	PathResume     = Prefix + "/jobs/{id}/resume"
-	PathRetry      = Prefix + "/jobs/{id}/retry"
-	PathTasks      = Prefix + "/jobs/{id}/tasks"
-	PathEvents     = Prefix + "/jobs/{id}/events"
-	PathStream     = Prefix + "/jobs/{id}/stream" // text/event-stream
-	PathResults    = Prefix + "/jobs/{id}/results"
-	PathExport     = Prefix + "/jobs/{id}/export" // ?format=csv|json|ndjson|xlsx|parquet|geojson&columns=
-	PathSpawns     = Prefix + "/spawns"           // ?job=
-	PathSpawn      = Prefix + "/spawns/{id}"
-	PathStats      = Prefix + "/stats"
-	PathWorkerJoin = Prefix + "/worker/join"                   // token exchange
-	PathLeases     = Prefix + "/worker/leases"                 // POST: long poll for work
-	PathRenew      = Prefix + "/worker/leases/{fence}/renew"   // heartbeat
-	PathSubmit     = Prefix + "/worker/leases/{fence}/results" // gzip accepted
-	PathHandBack   = Prefix + "/worker/leases/{fence}/handback"
+	PathJobs    = Prefix + "/jobs"
+	PathJob     = Prefix + "/jobs/{id}"
+	PathCancel  = Prefix + "/jobs/{id}/cancel"
+	PathPause   = Prefix + "/jobs/{id}/pause"
+	PathResume  = Prefix + "/jobs/{id}/resume"
+	PathRetry   = Prefix + "/jobs/{id}/retry"
+	PathTasks   = Prefix + "/jobs/{id}/tasks"
+	PathEvents  = Prefix + "/jobs/{id}/events"
+	PathStream  = Prefix + "/jobs/{id}/stream" // text/event-stream
+	PathResults = Prefix + "/jobs/{id}/results"
+	PathExport  = Prefix + "/jobs/{id}/export" // ?format=csv|json|ndjson|xlsx|parquet|geojson&columns=
+	PathSpawns  = Prefix + "/spawns"           // ?job=
+	PathSpawn   = Prefix + "/spawns/{id}"
+	PathStats   = Prefix + "/stats"
+
+	PrefixWorker   = Prefix + "/worker/"
+	PathWorkerJoin = PrefixWorker + "join"                   // token exchange
+	PathLeases     = PrefixWorker + "leases"                 // POST: long poll for work
+	PathRenew      = PrefixWorker + "leases/{fence}/renew"   // heartbeat
+	PathSubmit     = PrefixWorker + "leases/{fence}/results" // gzip accepted
+	PathHandBack   = PrefixWorker + "leases/{fence}/handback"
 )
 
 // HeaderIdempotencyKey names a create so that its repeat makes no second job.

@@ -20,7 +20,7 @@ import (
 // Create makes a job. The same idempotencyKey with the same body returns the job made before; empty: every call makes one.
 func (c *Client) Create(ctx context.Context, n NewJob, idempotencyKey string) (job.Job, error) {
 	var j job.Job
-	r := call{method: http.MethodPost, path: PathJobs, body: n, gzip: true, timeout: createTimeout}
+	r := call{method: http.MethodPost, path: PathJobs, body: n, gzip: true, timeout: wholeTimeout}
 	if idempotencyKey != "" {
 		r.header = http.Header{HeaderIdempotencyKey: {idempotencyKey}}
 	}
@@ -60,7 +60,7 @@ func (c *Client) Retry(ctx context.Context, id job.ID) (job.Job, error) {
 
 func (c *Client) act(ctx context.Context, path string, id job.ID) (job.Job, error) {
 	var j job.Job
-	err := c.do(ctx, call{method: http.MethodPost, path: expand(path, string(id))}, &j)
+	err := c.do(ctx, call{method: http.MethodPost, path: expand(path, string(id)), timeout: wholeTimeout}, &j)
 	return j, err
 }
 

@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	callTimeout   = 30 * time.Second
-	createTimeout = 2 * time.Minute  // a job may bring a million inputs
-	pollSlack     = 10 * time.Second // beyond the wait that a long poll asks for
-	maxAnswer     = 256 << 20        // bytes of one JSON answer
+	callTimeout  = 30 * time.Second
+	wholeTimeout = 2 * time.Minute  // of what touches all of a job, which may be a million inputs
+	pollSlack    = 10 * time.Second // beyond the wait that a long poll asks for
+	maxAnswer    = 256 << 20        // bytes of one JSON answer
 )
 
 // Client calls a Manager. It is safe for concurrent use. It never repeats a call: whoever has the work decides that, see Retryable.

@@ -31,7 +31,12 @@ func (r *reconciler) create(ctx context.Context, row job.Spawn, generation int) 
 	}
 	bounded, cancel := context.WithTimeout(ctx, createDeadline)
 	defer cancel()
-	w, err := r.spawner.Create(bounded, r.spec(row, j))
+	var w spawner.Worker
+	reach, err := r.cfg.Reach(bounded)
+	if err == nil {
+		r.reached.Store(&reach.ManagerURL)
+		w, err = r.spawner.Create(bounded, r.spec(row, j, reach))
+	}
 	if err == nil {
 		r.log.InfoContext(ctx, "worker started", "spawn", row.ID, "job", row.JobID)
 		if err := r.store.SpawnStarted(ctx, row.ID, string(w.ID)); err != nil {
@@ -56,23 +61,27 @@ func (r *reconciler) create(ctx context.Context, row job.Spawn, generation int) 
 	return nil
 }
 
-// spec is what the worker of a row is told. Its token travels in the environment only.
-func (r *reconciler) spec(row job.Spawn, j job.Job) spawner.Spec {
-	env := maps.Clone(r.cfg.Env)
+// spec is what the worker of a row is told.
+func (r *reconciler) spec(row job.Spawn, j job.Job, reach Reach) spawner.Spec {
+	env := maps.Clone(reach.Env)
 	if env == nil {
 		env = make(map[string]string)
 	}
 	maps.Copy(env, map[string]string{
-		"GMAPS_MANAGER_URL":  r.cfg.ManagerURL,
-		"GMAPS_SPAWN_ID":     string(row.ID),
-		"GMAPS_WORKER_TOKEN": r.cfg.Token(row.ID),
-		"GMAPS_CONCURRENCY":  strconv.Itoa(r.cfg.Concurrency),
-		"JOB_ID":             string(row.JobID),
-		"JOB_PRIORITY":       strconv.Itoa(j.Spec.Priority),
+		"GMAPS_MANAGER_URL": reach.ManagerURL,
+		"GMAPS_SPAWN_ID":    string(row.ID),
+		"GMAPS_CONCURRENCY": strconv.Itoa(r.cfg.Concurrency),
+		"JOB_ID":            string(row.JobID),
+		"JOB_PRIORITY":      strconv.Itoa(j.Spec.Priority),
 	})
+	secrets := maps.Clone(reach.Secrets)
+	if secrets == nil {
+		secrets = make(map[string]string)
+	}
+	secrets["GMAPS_WORKER_TOKEN"] = r.cfg.Token(row.ID)
 	return spawner.Spec{
 		Name: row.Name(), SpawnID: string(row.ID), JobID: string(row.JobID), Priority: j.Spec.Priority,
-		Env: env, Args: append([]string{"-worker"}, r.cfg.Args...),
+		Env: env, Secrets: secrets, Args: append([]string{"-worker"}, r.cfg.Args...),
 	}
 }
 
@@ -85,10 +94,14 @@ func (r *reconciler) bury(ctx context.Context, row job.Spawn, w spawner.Worker, 
 		if err != nil && !errors.Is(err, errors.ErrUnsupported) && seen.collects < maxCollects {
 			return err
 		}
-		end.Outcome = job.Exited
-		end.GaveBack = end.ExitCode != nil && *end.ExitCode == 0
-		if row.State == job.SpawnStopping {
+		switch {
+		case seen.verdict != nil:
+			end = judged(*seen.verdict, end)
+		case row.State == job.SpawnStopping:
 			end.Outcome, end.GaveBack = job.Stopped, true
+		default:
+			end.Outcome = job.Exited
+			end.GaveBack = end.ExitCode != nil && *end.ExitCode == 0
 		}
 		if err := r.record(ctx, row, seen, end); err != nil {
 			return err
@@ -99,6 +112,7 @@ func (r *reconciler) bury(ctx context.Context, row job.Spawn, w spawner.Worker, 
 
 // retire stops a worker that runs, and buries it with a verdict that is known before.
 func (r *reconciler) retire(ctx context.Context, row job.Spawn, w spawner.Worker, end store.SpawnEnd) {
+	r.watches[row.ID].verdict = &end
 	seen := *r.watches[row.ID]
 	r.do(ctx, endKey(row.ID), func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, endDeadline)
@@ -120,16 +134,27 @@ func (r *reconciler) retireNow(ctx context.Context, row job.Spawn, w spawner.Wor
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return fmt.Errorf("stop %s: %w", row.Name(), err)
 	}
+	stopped := err == nil
 	found, err := r.evidence(ctx, w)
-	if err == nil {
-		found.Outcome, found.GaveBack = end.Outcome, end.GaveBack
-		found.Reason = end.Reason // why it was stopped says more than how it took that
-		end = found
+	switch {
+	case err == nil:
+		end = judged(end, found)
+	case stopped && !errors.Is(err, errors.ErrUnsupported):
+		return err // it is buried at the next look, with what can be read then
 	}
 	if err := r.record(ctx, row, seen, end); err != nil {
 		return err
 	}
 	return r.remove(ctx, w)
+}
+
+// judged is the end of a worker that we stopped: our verdict, with what the backend found.
+func judged(verdict, found store.SpawnEnd) store.SpawnEnd {
+	found.Outcome, found.GaveBack = verdict.Outcome, verdict.GaveBack
+	if verdict.Outcome != job.NeverLeased || found.ExitCode != nil || found.Reason == "" { // one that never ran could not speak: the backend knows why
+		found.Reason = verdict.Reason // why it was stopped says more than how it took that
+	}
+	return found
 }
 
 // evidence is what the backend can tell of an ended worker.

@@ -72,6 +72,16 @@ func (b *breaker) succeed(generation int) (closed bool) {
 	return closed
 }
 
+// forget closes the breaker: who led meanwhile knows better. Starts that are under way tell nothing any more.
+func (b *breaker) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failures > 0 {
+		b.generation++
+		b.failures, b.until, b.reason = 0, time.Time{}, ""
+	}
+}
+
 // allow says how many of want starts may begin. After a failure it is one at a time, and none while unproven ones are under way.
 func (b *breaker) allow(now time.Time, want, unproven int) int {
 	b.mu.Lock()

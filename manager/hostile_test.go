@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -177,6 +178,22 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	for _, secret := range []string{testKey, "gk_wrong_key", r.manager.SpawnToken(s.ID), "gs_" + string(s.ID)} {
 		if strings.Contains(r.log.String(), secret) {
 			t.Errorf("the log holds %q", secret)
+		}
+	}
+}
+
+func TestWorkerHandlerServesWorkersAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, openStore(t))
+	for path, want := range map[string]int{"/": 404, "/api/v1/jobs": 404, "/metrics": 404, "/login": 404, "/healthz": 200, "/api/v1/worker/leases": 401} {
+		w := httptest.NewRecorder()
+		method := http.MethodGet
+		if strings.HasPrefix(path, "/api/v1/worker") {
+			method = http.MethodPost
+		}
+		r.manager.WorkerHandler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader("{}")))
+		if w.Code != want {
+			t.Errorf("%s %s: %d, want %d", method, path, w.Code, want)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (m *Manager) registerJobs(a huma.API) {
 	create.DefaultStatus = http.StatusCreated
 	create.Description = "The job is stored when the answer comes. A repeat with the same " + api.HeaderIdempotencyKey + " and body answers 200 with the job made then. The body may be gzipped. The answer is without the inputs."
 	create.Metadata[metaBody] = int64(createBody)
-	create.Metadata[metaTime] = 2 * time.Minute // a million inputs take their time to store
+	create.Metadata[metaTime] = wholeJobTime
 	handle(m, a, create, m.createJob)
 
 	handle(m, a, operation("jobs", "getJob", http.MethodGet, api.PathJob, "Show a job"), func(ctx context.Context, in *showJob) (*jobAnswer, error) {
@@ -62,7 +62,9 @@ func (m *Manager) registerJobs(a huma.API) {
 
 // registerAction adds an operation that moves a job and may change what is open or free.
 func (m *Manager) registerAction(a huma.API, id, path, summary string, act func(store.Store, context.Context, job.ID) (job.Job, error)) {
-	handle(m, a, operation("jobs", id, http.MethodPost, path, summary), func(ctx context.Context, in *JobPath) (*jobAnswer, error) {
+	op := operation("jobs", id, http.MethodPost, path, summary)
+	op.Metadata[metaTime] = wholeJobTime
+	handle(m, a, op, func(ctx context.Context, in *JobPath) (*jobAnswer, error) {
 		out, err := oneJob(act(m.store, ctx, job.ID(in.ID)))
 		if err != nil {
 			return nil, err

@@ -25,7 +25,9 @@ const (
 const (
 	handlerTime = 30 * time.Second
 	pollTime    = maxWait + 15*time.Second
-	bodyTime    = time.Minute
+	// wholeJobTime is for what touches all tasks of a job: to store, end or open a million takes its time.
+	wholeJobTime = 2 * time.Minute
+	bodyTime     = time.Minute
 	// answerTime is how long a client may take to read an answer. Streams extend it while data flows.
 	answerTime = 2 * time.Minute
 )

@@ -25,6 +25,10 @@ type Config struct {
 	Spawner spawner.Spawner
 	// Bell is rung when there is something to do. Default: one within this process.
 	Bell wakeup.Bell
+	// Leader spares several Managers of one store the same work. nil: this one leads.
+	Leader Leader
+	// Parts are shown at /readyz and /metrics beside the store and the reconciler. The Manager does without any of them, only slower.
+	Parts []Part
 	// Logger. Default: none.
 	Logger *slog.Logger
 
@@ -38,22 +42,53 @@ type Config struct {
 
 	// LeaseTTL is how long a lease lives without a renewal. Default 30 s, at least 1 s.
 	LeaseTTL time.Duration
+	// SweepInterval is how often the Manager looks without having been woken. Default 2 s.
+	SweepInterval time.Duration
+	// NoSweep lets it look only when woken: what nobody told it of, such as a dead worker, is then lost. It is there to show that.
+	NoSweep bool
 	// Concurrency is how many tasks a spawned worker runs at a time. Default 4.
 	Concurrency int
 	// MaxWorkers caps pending + running + stopping spawned workers. 0: no cap of ours.
 	MaxWorkers int
 	// ManagerURL is how spawned workers reach this Manager.
 	ManagerURL string
-	// WorkerEnv is added to the environment of spawned workers, WorkerArgs to their arguments.
-	WorkerEnv  map[string]string
-	WorkerArgs []string
+	// WorkerEnv and WorkerSecrets are added to the environment of spawned workers, the latter out of sight where the backend can, WorkerArgs
+	// to their arguments.
+	WorkerEnv     map[string]string
+	WorkerSecrets map[string]string
+	WorkerArgs    []string
+	// Reach finds how spawned workers find their way, where that is not known from the beginning: it is asked before each start. Its
+	// *spawner.Error is that of the start. nil: ManagerURL, WorkerEnv and WorkerSecrets say it.
+	Reach func(context.Context) (Reach, error)
 	// AutoRemove removes an ended worker's remains once its exit code and log tail are stored.
 	AutoRemove bool
 	// Version is shown in stats and on the dashboard.
 	Version string
 }
 
+// Reach is what spawned workers are told to find this Manager and the servers that they share with it.
+type Reach struct {
+	ManagerURL   string
+	Env, Secrets map[string]string
+}
+
+// Leader tells whether this Manager is the one to sweep and reconcile now. Two that both believe it cost work and nothing else.
+type Leader interface {
+	Lead(ctx context.Context) (bool, error)
+}
+
+// Part is a server that the Manager uses and can do without.
+type Part struct {
+	Name string
+	// Health returns at once. Its detail is shown to anybody who reaches the Manager.
+	Health func() (ok bool, detail string)
+}
+
 func (c *Config) validate() error {
+	if c.Reach == nil {
+		reach := Reach{c.ManagerURL, c.WorkerEnv, c.WorkerSecrets}
+		c.Reach = func(context.Context) (Reach, error) { return reach, nil }
+	}
 	if c.Bell == nil {
 		c.Bell = &wakeup.Memory{}
 	}
@@ -71,6 +106,8 @@ func (c *Config) validate() error {
 		return errors.New("store: is missing")
 	case c.LeaseTTL < time.Second:
 		return fmt.Errorf("lease ttl: %s is below 1s", c.LeaseTTL)
+	case c.SweepInterval < 0:
+		return fmt.Errorf("sweep interval: %s is below 0s", c.SweepInterval)
 	case c.Concurrency < 1:
 		return fmt.Errorf("concurrency: %d is below 1", c.Concurrency)
 	case c.MaxWorkers < 0:
@@ -93,6 +130,7 @@ type Manager struct {
 	auth    *authenticator
 	metrics *metrics
 	touches *touches
+	owners  owners
 	rec     *reconciler
 	handler http.Handler
 	started time.Time
@@ -123,16 +161,16 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, store: cfg.Store, bell: cfg.Bell, log: cfg.Logger,
 		auth:     newAuthenticator(sign, keys, cfg),
-		metrics:  newMetrics(cfg.Store),
+		metrics:  newMetrics(cfg.Store, cfg.Parts),
 		touches:  newTouches(),
 		started:  time.Now().UTC(),
 		stopping: make(chan struct{}),
 	}
 	m.rec = newReconciler(reconcilerConfig{
-		Store: cfg.Store, Spawner: cfg.Spawner, Bell: cfg.Bell, Token: sign.spawnToken,
-		ManagerURL: cfg.ManagerURL, Env: cfg.WorkerEnv, Args: cfg.WorkerArgs,
+		Store: cfg.Store, Spawner: cfg.Spawner, Bell: cfg.Bell, Leader: cfg.Leader, Token: sign.spawnToken,
+		Reach: cfg.Reach, ManagerURL: cfg.ManagerURL, Args: cfg.WorkerArgs,
 		Concurrency: cfg.Concurrency, MaxWorkers: cfg.MaxWorkers, AutoRemove: cfg.AutoRemove, LeaseTTL: cfg.LeaseTTL,
-		Logger: cfg.Logger, Registerer: m.metrics.registry,
+		Interval: cfg.SweepInterval, NoSweep: cfg.NoSweep, Logger: cfg.Logger, Registerer: m.metrics.registry,
 	})
 	if m.handler, err = m.routes(); err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
@@ -142,6 +180,14 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 
 // Handler serves the API, the dashboard, health and metrics.
 func (m *Manager) Handler() http.Handler { return m.handler }
+
+// WorkerHandler serves what workers call and nothing else: for an address that only they need to reach.
+func (m *Manager) WorkerHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(api.PrefixWorker, m.handler)
+	mux.Handle("GET /healthz", m.handler)
+	return mux
+}
 
 // Run reconciles workers and ends what is over until ctx ends, then lets go of its workers: the handler must be served until Run returns,
 // because they hand their tasks back. It may be called once.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,5 +139,41 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 	if (manager.Server(http.NotFoundHandler())).ReadHeaderTimeout == 0 {
 		t.Error("the server has no timeout for headers")
+	}
+}
+
+func TestPartThatIsAwayIsToldAndReadyAllTheSame(t *testing.T) {
+	t.Parallel()
+	var up atomic.Bool
+	health := func() (bool, string) {
+		if up.Load() {
+			return true, "connected"
+		}
+		return false, "reconnects"
+	}
+	r := newRig(t, openStore(t), func(c *manager.Config) {
+		c.OpenMetrics = true
+		c.Parts = []manager.Part{{Name: "rabbitmq", Health: health}}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.manager.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	var a answer
+	waitFor(t, "ready", func() bool {
+		a = r.do("GET", "/readyz", "", bearer(""))
+		return a.status == 200
+	})
+	if want := `"rabbitmq":{"ok":false,"detail":"reconnects","optional":true}`; !strings.Contains(string(a.body), want) {
+		t.Errorf("readyz says %s, want %s", a.body, want)
+	}
+	for _, want := range []string{`gmaps_part_up{part="rabbitmq"} 0`, `gmaps_part_up{part="rabbitmq"} 1`} {
+		if a = r.do("GET", "/metrics", "", bearer("")); !strings.Contains(string(a.body), want) {
+			t.Errorf("metrics lack %s", want)
+		}
+		up.Store(true)
 	}
 }

@@ -25,7 +25,7 @@ type metrics struct {
 	firstByte  *prometheus.HistogramVec
 }
 
-func newMetrics(s store.Store) *metrics {
+func newMetrics(s store.Store, parts []Part) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -42,6 +42,16 @@ func newMetrics(s store.Store) *metrics {
 	}
 	m.registry.MustRegister(m.requests, m.panics, m.results, m.duplicates, m.firstByte, newStoreCollector(s),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, p := range parts {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "gmaps_part_up", Help: "1 if a server that the Manager can do without is there.", ConstLabels: prometheus.Labels{"part": p.Name},
+		}, func() float64 {
+			if ok, _ := p.Health(); ok {
+				return 1
+			}
+			return 0
+		}))
+	}
 	return m
 }
 

@@ -15,6 +15,10 @@ import (
 // lingering is how long a worker whose job is over may take to notice by itself: a heartbeat.
 const lingering = 10 * time.Second
 
+// handingBack is how long a worker that the backend knows no more may still be at it: whoever removed it from outside, a service or a
+// container that it stops first, gave it this time to hand back its tasks, uncharged.
+func (r *reconciler) handingBack() time.Duration { return stopGrace + r.cfg.Interval }
+
 // maxCollects is how often the evidence of an ended worker is asked for before its spawn is ended without.
 const maxCollects = 5
 
@@ -36,6 +40,7 @@ type watch struct {
 	generation int       // the breaker's when it began
 	worked     bool
 	collects   int
+	verdict    *store.SpawnEnd // with which we began to stop it
 }
 
 func newSightings() sightings {
@@ -168,18 +173,28 @@ func (r *reconciler) verdict(now time.Time, row job.Spawn, seen *watch, running 
 	switch {
 	case over != "" && (urgent || row.State == job.SpawnPending || now.Sub(seen.over) >= lingering):
 		return store.SpawnEnd{Outcome: job.Stopped, Reason: "its job is " + over, GaveBack: true}, true
+	case row.State == job.SpawnStopping && seen.verdict != nil && (running || !seen.missing.IsZero() && now.Sub(seen.missing) >= r.cfg.Interval):
+		return *seen.verdict, true
 	case row.State == job.SpawnStopping && (running || !seen.missing.IsZero() && now.Sub(seen.missing) >= r.cfg.Interval):
 		return store.SpawnEnd{Outcome: job.Stopped, Reason: row.Reason, GaveBack: true}, true
 	case row.State == job.SpawnPending:
 		return store.SpawnEnd{}, false // to be created, again if need be
-	case !seen.missing.IsZero() && now.Sub(seen.missing) >= r.cfg.Interval: // the second sighting: one may be a backend that restarts
+	case !seen.missing.IsZero() && now.Sub(seen.missing) >= r.handingBack(): // and never at first sight: the backend may be restarting
 		return store.SpawnEnd{Outcome: job.Vanished, Reason: "the backend " + r.backend + " no longer knows the worker: removed from outside?"}, true
 	case row.State == job.SpawnStarted && still >= r.joinDeadline():
-		return store.SpawnEnd{Outcome: job.NeverLeased, Reason: fmt.Sprintf("did not speak within %v: can it reach the Manager at %s? set -spawner-manager-url", r.joinDeadline(), r.cfg.ManagerURL)}, true
+		return store.SpawnEnd{Outcome: job.NeverLeased, Reason: fmt.Sprintf("did not speak within %v: can it reach the Manager%s? set -spawner-manager-url", r.joinDeadline(), r.toldURL())}, true
 	case still >= r.silence():
 		return store.SpawnEnd{Outcome: job.Silent, Reason: fmt.Sprintf("has not spoken for %v", r.silence())}, true
 	}
 	return store.SpawnEnd{}, false
+}
+
+// toldURL is where the workers of today look for this Manager, in the words of a sentence.
+func (r *reconciler) toldURL() string {
+	if url := r.reached.Load(); url != nil {
+		return " at " + *url
+	}
+	return ""
 }
 
 // pair finds the worker of each row. What is left has no live row, or is a second worker of one.
@@ -262,8 +277,8 @@ func (r *reconciler) overJobs(ctx context.Context, rows []job.Spawn) (map[job.ID
 	return over, nil
 }
 
-// endSilentStanding ends the spawns of workers that were started by hand and speak no more.
-func (r *reconciler) endSilentStanding(ctx context.Context, now time.Time, rows []job.Spawn) error {
+// endSilent ends the spawns of workers that this Manager cannot see and that speak no more.
+func (r *reconciler) endSilent(ctx context.Context, now time.Time, rows []job.Spawn) error {
 	for _, row := range rows {
 		if now.Sub(r.watch(row, now).since) < r.silence() {
 			continue
@@ -273,7 +288,7 @@ func (r *reconciler) endSilentStanding(ctx context.Context, now time.Time, rows 
 			return fmt.Errorf("end silent worker %s: %w", row.ID, err)
 		}
 		r.metrics.ended.WithLabelValues(string(end.Outcome)).Inc()
-		r.log.InfoContext(ctx, "standing worker ended", "spawn", row.ID, "reason", end.Reason)
+		r.log.InfoContext(ctx, "silent worker ended", "spawn", row.ID, "of", row.Backend, "reason", end.Reason)
 	}
 	return nil
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +31,7 @@ const (
 	stopGrace      = 10 * time.Second
 	endDeadline    = 60 * time.Second // stop, collect, record and remove together
 	drainDeadline  = 25 * time.Second
+	standingPause  = 50 * time.Millisecond
 )
 
 // reconcilerConfig is what a reconciler is made of. Store and Bell are required; without a Spawner it only watches over
@@ -37,10 +40,13 @@ type reconcilerConfig struct {
 	Store   store.Store
 	Spawner spawner.Spawner
 	Bell    wakeup.Bell
+	// Leader says whether it is this reconciler that acts. nil: it is.
+	Leader Leader
 	// Token is the one-time token of a spawn's worker.
-	Token      func(job.SpawnID) string
+	Token func(job.SpawnID) string
+	// Reach is asked before each start. ManagerURL is for people.
+	Reach      func(context.Context) (Reach, error)
 	ManagerURL string
-	Env        map[string]string
 	Args       []string
 	// Concurrency is how many tasks a worker runs at a time. Default 4.
 	Concurrency int
@@ -53,6 +59,7 @@ type reconcilerConfig struct {
 	StopWorkersOnExit bool
 	LeaseTTL          time.Duration // default 30 s
 	Interval          time.Duration // default 2 s
+	NoSweep           bool          // look only when woken
 	Logger            *slog.Logger
 	Registerer        prometheus.Registerer
 	now               func() time.Time
@@ -74,6 +81,8 @@ type reconciler struct {
 	// ops are calls under way that a tick does not wait for. kick wakes the loop when one has ended.
 	ops  errgroup.Group
 	kick chan struct{}
+	// reached is the Manager's URL that the worker started last was told.
+	reached atomic.Pointer[string]
 
 	mu     sync.Mutex
 	busy   map[string]struct{} // keys of ops
@@ -95,6 +104,8 @@ type ReconcilerStatus struct {
 	// BackoffUntil is when the next start is tried; zero: at once.
 	BackoffUntil time.Time
 	LastTick     time.Time
+	// Following: another Manager of this store reconciles.
+	Following bool
 	// Failures counts starts that failed by cause, since this Manager began.
 	Failures map[string]int
 }
@@ -112,6 +123,9 @@ func newReconciler(cfg reconcilerConfig) *reconciler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Leader == nil {
+		cfg.Leader = alone{}
+	}
 	if cfg.Token == nil {
 		cfg.Token = func(job.SpawnID) string { return "" }
 	}
@@ -127,7 +141,7 @@ func newReconciler(cfg reconcilerConfig) *reconciler {
 	}
 	r.log = cfg.Logger.With("backend", r.backend)
 	r.status = ReconcilerStatus{Backend: r.backend, Failures: make(map[string]int)}
-	r.sweeper = &sweeper{store: cfg.Store, bell: cfg.Bell, ttl: cfg.LeaseTTL, interval: cfg.Interval, log: cfg.Logger, now: cfg.now}
+	r.sweeper = &sweeper{store: cfg.Store, bell: cfg.Bell, leader: cfg.Leader, ttl: cfg.LeaseTTL, interval: cfg.Interval, log: cfg.Logger, now: cfg.now}
 	r.metrics = newReconcilerMetrics(cfg.Registerer, r)
 	return r
 }
@@ -136,8 +150,13 @@ func newReconciler(cfg reconcilerConfig) *reconciler {
 // It needs the API to be served until it returns: stopped workers hand their tasks back.
 func (r *reconciler) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.sweeper.Run(gctx) })
+	if !r.cfg.NoSweep {
+		g.Go(func() error { return r.sweeper.Run(gctx) })
+	}
 	g.Go(func() error { return r.loop(gctx) })
+	if w, ok := r.spawner.(spawner.Watcher); ok {
+		g.Go(func() error { return r.watchBackend(gctx, w) })
+	}
 	err := errors.Join(g.Wait(), r.ops.Wait())
 	if r.spawner == nil || (!r.cfg.StopWorkersOnExit && r.backend != "process") {
 		return err
@@ -150,6 +169,9 @@ func (r *reconciler) Run(ctx context.Context) error {
 func (r *reconciler) loop(ctx context.Context) error {
 	every := time.NewTicker(r.cfg.Interval)
 	defer every.Stop()
+	if r.cfg.NoSweep {
+		every.Stop()
+	}
 	for healthy := true; ; {
 		rung := r.cfg.Bell.Next() // before the look, so that no ring falls between
 		err := r.tick(ctx)
@@ -164,19 +186,76 @@ func (r *reconciler) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-rung:
+			if r.spawner == nil {
+				r.giveWay(ctx)
+			}
 		case <-r.kick:
 		case <-every.C:
 		}
 	}
 }
 
-// tick looks once and begins what must be done. A tick that fails has done a part; the next does the rest.
+// giveWay lets the workers that a ring woke ask first, and takes further rings for the same. It is for a Manager that starts no workers:
+// what it has to tell, that jobs wait, is told soon enough.
+func (r *reconciler) giveWay(ctx context.Context) {
+	pause := time.NewTimer(standingPause)
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+	case <-pause.C:
+	}
+}
+
+// watchBackend wakes the loop at each change that the backend tells, until ctx ends. While the backend tells nothing, the ticker does.
+func (r *reconciler) watchBackend(ctx context.Context, w spawner.Watcher) error {
+	again := time.NewTicker(r.cfg.Interval)
+	defer again.Stop()
+	for {
+		if err := w.Watch(ctx, r.wake); err != nil && ctx.Err() == nil {
+			r.log.DebugContext(ctx, "watch of the backend broke off", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
+		}
+		r.wake() // what happened between two watches was not told
+	}
+}
+
+// wake lets the loop look once more, now or when its tick is over.
+func (r *reconciler) wake() {
+	select {
+	case r.kick <- struct{}{}:
+	default: // woken already
+	}
+}
+
+// alone is the Leader of a Manager that has its store for itself.
+type alone struct{}
+
+func (alone) Lead(context.Context) (bool, error) { return true, nil }
+
+// tick looks once and begins what must be done, if this Manager leads. A tick that fails has done a part; the next does the rest.
 func (r *reconciler) tick(ctx context.Context) error {
+	lead, err := r.cfg.Leader.Lead(ctx)
+	if err != nil {
+		return fmt.Errorf("find out who leads: %w", err)
+	}
+	r.mu.Lock()
+	r.status.Following = !lead
+	r.mu.Unlock()
+	if !lead {
+		// As if away: the time of the last tick stays. What another does now leaves nothing true of what this one knew of starts and texts.
+		r.told = false
+		r.breaker.forget()
+		return nil
+	}
 	begun := r.now()
 	if !r.lastTick.IsZero() && begun.Sub(r.lastTick) > max(r.cfg.LeaseTTL/2, 2*r.cfg.Interval) {
 		r.sightings = newSightings() // we were away: nobody's silence counts from before
 	}
-	err := r.reconcile(ctx, begun)
+	err = r.reconcile(ctx, begun)
 	r.lastTick = r.now()
 	r.metrics.tick(r.lastTick.Sub(begun), err)
 	r.mu.Lock()
@@ -186,11 +265,15 @@ func (r *reconciler) tick(ctx context.Context) error {
 }
 
 func (r *reconciler) reconcile(ctx context.Context, now time.Time) error {
-	hands, err := r.rows(ctx, standing)
+	// Of every backend but ours: of workers started by hand, and of a backend that an earlier Manager was told to use, nobody else sees the end.
+	hands, err := r.rows(ctx, "")
 	if err != nil {
 		return err
 	}
-	if err := r.endSilentStanding(ctx, now, hands); err != nil {
+	if r.spawner != nil {
+		hands = slices.DeleteFunc(hands, func(s job.Spawn) bool { return s.Backend == r.backend })
+	}
+	if err := r.endSilent(ctx, now, hands); err != nil {
 		return err
 	}
 	if r.spawner == nil {
@@ -225,7 +308,7 @@ func (r *reconciler) reconcile(ctx context.Context, now time.Time) error {
 	return r.tellWaiting(ctx, now, r.why(now, len(rows)+len(started), ceiling), append(rows, started...))
 }
 
-// rows returns all live spawns of a backend.
+// rows returns all live spawns of a backend; of "", those of all.
 func (r *reconciler) rows(ctx context.Context, backend string) ([]job.Spawn, error) {
 	const page = 500
 	var rows []job.Spawn
@@ -235,7 +318,7 @@ func (r *reconciler) rows(ctx context.Context, backend string) ([]job.Spawn, err
 			return nil, fmt.Errorf("read spawns: %w", err)
 		}
 		rows = append(rows, some...)
-		if len(some) == 0 {
+		if len(some) < page {
 			return rows, nil
 		}
 		f.Before = some[len(some)-1].ID
@@ -334,10 +417,7 @@ func (r *reconciler) do(ctx context.Context, key string, fn func(context.Context
 			}
 			return nil // the rows say what is left to do; the next tick in turn tries again
 		}
-		select {
-		case r.kick <- struct{}{}:
-		default: // woken already
-		}
+		r.wake()
 		return nil
 	})
 }

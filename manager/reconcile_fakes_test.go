@@ -30,6 +30,7 @@ type scripted struct {
 	createErr  error
 	listErr    error
 	collectErr error
+	unplaced   string // why workers are kept from running at all
 	// hang makes Create of these spawns wait for its deadline, having started the worker (true) or not.
 	hang     map[string]bool
 	onRemove func(spawner.Worker)
@@ -99,6 +100,9 @@ func (b *scripted) Stop(_ context.Context, id spawner.ID, _ time.Duration) error
 	for _, w := range b.workers {
 		if w.ID == id && w.Running {
 			w.Running, w.exit = false, spawner.Exit{Code: 0, LogTail: "asked to stop\n", EndedAt: b.now()}
+			if b.unplaced != "" {
+				w.exit = spawner.Exit{Code: -1, Detail: b.unplaced, EndedAt: b.now()}
+			}
 		}
 	}
 	return nil
@@ -200,6 +204,7 @@ func newTrial(t *testing.T, change func(*reconcilerConfig, *scripted)) *trial {
 	c.b = &scripted{name: "scripted", now: c.now, limits: spawner.Limits{MaxWorkers: 8, Creates: 4, JoinDeadline: 30 * time.Second}, hang: map[string]bool{}}
 	c.cfg = reconcilerConfig{
 		Store: c.store, Spawner: c.b, Bell: &wakeup.Memory{}, AutoRemove: true, ManagerURL: "http://manager:8080",
+		Reach: reach(Reach{ManagerURL: "http://manager:8080"}),
 		Token: func(id job.SpawnID) string { return "gw_" + string(id) }, LeaseTTL: 30 * time.Second, Interval: 2 * time.Second, now: c.now,
 	}
 	if change != nil {
@@ -317,4 +322,8 @@ func (c *trial) wantSpawn(s job.SpawnID, state job.SpawnState, outcome job.Outco
 		c.Errorf("spawn %s: got %s %q (%s), want %s %q", s, got.State, got.Outcome, got.Reason, state, outcome)
 	}
 	return got
+}
+
+func reach(r Reach) func(context.Context) (Reach, error) {
+	return func(context.Context) (Reach, error) { return r, nil }
 }

@@ -113,7 +113,7 @@ func TestStoredTasksOfAnEndedWorker(t *testing.T) {
 		"vanished": {end: func(c *trial, row job.Spawn) {
 			c.b.vanish(row.ID)
 			c.tick()
-			c.ticks(2 * c.cfg.Interval)
+			c.ticks(c.r.handingBack())
 		}, crashes: 1, attempts: 1},
 		"paused": {end: func(c *trial, row job.Spawn) {
 			if _, err := c.store.Pause(c.Context(), row.JobID); err != nil {

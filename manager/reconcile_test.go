@@ -18,7 +18,10 @@ import (
 func TestReconcilerStartsAWorkerForAJob(t *testing.T) {
 	t.Parallel()
 	c := newTrial(t, func(cfg *reconcilerConfig, _ *scripted) {
-		cfg.Env = map[string]string{"GMAPS_MAPS_URL": "http://maps", "GMAPS_SPAWN_ID": "not this"}
+		cfg.Reach = reach(Reach{
+			ManagerURL: "http://manager:8080", Secrets: map[string]string{"GMAPS_REDIS_PASSWORD": "s3cret"},
+			Env: map[string]string{"GMAPS_MAPS_URL": "http://maps", "GMAPS_SPAWN_ID": "not this"},
+		})
 		cfg.Args = []string{"-log-level", "debug"}
 	})
 	id := c.job(func(s *job.Spec) { s.Priority = 7 })
@@ -29,8 +32,9 @@ func TestReconcilerStartsAWorkerForAJob(t *testing.T) {
 		Args: []string{"-worker", "-log-level", "debug"},
 		Env: map[string]string{
 			"GMAPS_MAPS_URL": "http://maps", "GMAPS_MANAGER_URL": "http://manager:8080", "GMAPS_SPAWN_ID": string(row.ID),
-			"GMAPS_WORKER_TOKEN": "gw_" + string(row.ID), "GMAPS_CONCURRENCY": "4", "JOB_ID": string(id), "JOB_PRIORITY": "7",
+			"GMAPS_CONCURRENCY": "4", "JOB_ID": string(id), "JOB_PRIORITY": "7",
 		},
+		Secrets: map[string]string{"GMAPS_REDIS_PASSWORD": "s3cret", "GMAPS_WORKER_TOKEN": "gw_" + string(row.ID)},
 	}
 	if diff := cmp.Diff(want, c.b.workers[0].spec); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
@@ -50,7 +54,7 @@ func TestWorkerWhoseStartWasNotRecordedIsAdopted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.b.Create(t.Context(), c.r.spec(planned[0], c.getJob(id))); err != nil {
+	if _, err := c.b.Create(t.Context(), c.r.spec(planned[0], c.getJob(id), Reach{})); err != nil {
 		t.Fatal(err)
 	}
 	c.restart()
@@ -134,7 +138,7 @@ func TestStrayWorkerIsReapedAtTheSecondSighting(t *testing.T) {
 			c.b.vanish(row.ID)
 			c.rows().setState(row.JobID, job.Succeeded)
 			c.ticks(2 * lingering)
-			c.wantSpawn(row.ID, job.SpawnEnded, job.Vanished)
+			c.wantSpawn(row.ID, job.SpawnEnded, job.Stopped)
 			return spawner.Worker{ID: "stray", Name: row.Name(), SpawnID: string(row.ID), Running: true}
 		},
 		"second of a live row": func(c *trial) spawner.Worker {
@@ -161,13 +165,16 @@ func TestStrayWorkerIsReapedAtTheSecondSighting(t *testing.T) {
 	}
 }
 
-func TestVanishedWorkerIsEndedAtTheSecondSighting(t *testing.T) {
+// A service removed from outside leaves its worker ten seconds to hand back what it has.
+func TestVanishedWorkerIsEndedOnceItCannotBeHandingBack(t *testing.T) {
 	t.Parallel()
 	c := newTrial(t, nil)
 	row := c.running()
 	c.b.vanish(row.ID)
 	c.tick()
 	c.tick()
+	c.wantSpawn(row.ID, job.SpawnRunning, "")
+	c.ticks(stopGrace)
 	c.wantSpawn(row.ID, job.SpawnRunning, "")
 	c.ticks(c.cfg.Interval)
 	c.wantSpawn(row.ID, job.SpawnEnded, job.Vanished)
@@ -210,6 +217,20 @@ func TestWorkerThatNeverSpeaksIsStoppedAndCounts(t *testing.T) {
 	}
 	if a := c.getJob(id).Counts; a.Dead != 0 || a.Open != 1 {
 		t.Errorf("counts %+v: the job was charged", a)
+	}
+}
+
+// A swarm takes a service whose task it can place on no node, and waits.
+func TestWorkerThatNeverRanSaysWhatItsBackendKnows(t *testing.T) {
+	t.Parallel()
+	c := newTrial(t, nil)
+	c.b.unplaced = "no suitable node"
+	id := c.job()
+	c.tick()
+	row := c.spawn(id)
+	c.ticks(32 * time.Second)
+	if got := c.wantSpawn(row.ID, job.SpawnEnded, job.NeverLeased); got.Reason != "no suitable node" {
+		t.Errorf("reason %q, want the backend's", got.Reason)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 type sweeper struct {
 	store    store.Store
 	bell     wakeup.Bell
+	leader   Leader
 	ttl      time.Duration
 	interval time.Duration
 	log      *slog.Logger
@@ -46,6 +47,13 @@ func (s *sweeper) Run(ctx context.Context) error {
 // sweep expires leases. If nobody could renew any for a while, because this Manager was stopped, starting or cut off from the
 // store, all live ones first get their full time again: the absence is not the workers'.
 func (s *sweeper) sweep(ctx context.Context) error {
+	lead, err := s.leader.Lead(ctx)
+	if err != nil {
+		return fmt.Errorf("find out who leads: %w", err)
+	}
+	if !lead {
+		return nil // as if away: the time of the last sweep stays
+	}
 	if s.away(s.now()) {
 		if err := s.store.ExtendLeases(ctx, s.ttl); err != nil {
 			return fmt.Errorf("extend leases: %w", err)

@@ -119,7 +119,7 @@ func (m *Manager) lease(ctx context.Context, in *leaseInput) (*leaseAnswer, erro
 		if !errors.Is(err, store.ErrNoWork) {
 			return nil, err
 		}
-		due, err := m.store.NextOpen(ctx, spawn)
+		due, some, err := m.store.NextOpen(ctx, spawn)
 		if err != nil {
 			return nil, err
 		}
@@ -128,34 +128,33 @@ func (m *Manager) lease(ctx context.Context, in *leaseInput) (*leaseAnswer, erro
 			return nil, err
 		}
 		if s.JobID != "" {
-			return stayOrGo(due), nil
+			return stayOrGo(due, some), nil
 		}
-		if again := m.waitForWork(ctx, ring, due, over.C); !again {
+		next := pollTick
+		if some {
+			next = min(next, max(due, askAgain))
+		}
+		if again := m.waitForWork(ctx, ring, next, over.C); !again {
 			return retryIn(askAgain), nil
 		}
 	}
 }
 
 // stayOrGo is what a spawned worker does when its job has nothing open now. It holds no slot to wait: another is spawned when there is work.
-func stayOrGo(due time.Time) *leaseAnswer {
-	in := time.Until(due)
-	if due.IsZero() || in > backoffWorthWaiting {
+func stayOrGo(due time.Duration, some bool) *leaseAnswer {
+	if !some || due > backoffWorthWaiting {
 		return &leaseAnswer{api.LeaseAnswer{Exit: true}}
 	}
-	return retryIn(max(in, askAgain))
+	return retryIn(max(due, askAgain))
 }
 
 func retryIn(d time.Duration) *leaseAnswer {
 	return &leaseAnswer{api.LeaseAnswer{RetryIn: job.Duration(d.Round(time.Millisecond))}}
 }
 
-// waitForWork waits until it may be worth to look again; false when the poll is over.
-func (m *Manager) waitForWork(ctx context.Context, ring <-chan struct{}, due time.Time, over <-chan time.Time) bool {
-	d := pollTick
-	if !due.IsZero() {
-		d = min(d, max(time.Until(due), askAgain))
-	}
-	tick := time.NewTimer(d)
+// waitForWork waits for next, or until it may be worth to look again sooner; false when the poll is over.
+func (m *Manager) waitForWork(ctx context.Context, ring <-chan struct{}, next time.Duration, over <-chan time.Time) bool {
+	tick := time.NewTimer(next)
 	defer tick.Stop()
 	select {
 	case <-ring:
@@ -253,9 +252,13 @@ func (m *Manager) handBack(ctx context.Context, in *handBackInput) (*struct{}, e
 // own returns the fence if its lease was granted to the worker that calls, and notes that this worker lives.
 func (m *Manager) own(ctx context.Context, fence int64) (job.Fence, error) {
 	spawn := callerOf(ctx).spawn
-	owner, err := m.store.LeaseOwner(ctx, job.Fence(fence))
-	if err != nil {
-		return 0, err
+	owner, known := m.owners.of(job.Fence(fence))
+	if !known {
+		var err error
+		if owner, err = m.store.LeaseOwner(ctx, job.Fence(fence)); err != nil {
+			return 0, err
+		}
+		m.owners.put(job.Fence(fence), owner)
 	}
 	if owner != spawn {
 		return 0, newFault(http.StatusForbidden, "", "this lease was granted to another worker")
@@ -265,6 +268,30 @@ func (m *Manager) own(ctx context.Context, fence int64) (job.Fence, error) {
 		return 0, err
 	}
 	return job.Fence(fence), nil
+}
+
+// owners remembers whose leases are, which never changes, to spare the store. Whether a lease lives only the store knows.
+type owners struct {
+	mu    sync.Mutex
+	spawn map[job.Fence]job.SpawnID
+}
+
+const maxOwners = 4096
+
+func (o *owners) of(f job.Fence) (s job.SpawnID, known bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s, known = o.spawn[f]
+	return s, known
+}
+
+func (o *owners) put(f job.Fence, s job.SpawnID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.spawn == nil || len(o.spawn) >= maxOwners {
+		o.spawn = make(map[job.Fence]job.SpawnID)
+	}
+	o.spawn[f] = s
 }
 
 // touch notes that a worker lives, if that was not done just now.

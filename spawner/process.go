@@ -216,7 +216,7 @@ func (p *Process) start(dir string, spec Spec, lock *os.File) error {
 
 	args := append([]string{shell, "-c", supervise, spec.Name, dir, p.binary}, spec.Args...)
 	proc, err := os.StartProcess(shell, args, &os.ProcAttr{
-		Env:   environ(spec.Env),
+		Env:   environ(spec.Env, spec.Secrets),
 		Files: []*os.File{null, out, out, lockFD: lock},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
@@ -227,16 +227,18 @@ func (p *Process) start(dir string, spec Spec, lock *os.File) error {
 	return proc.Release() // reaped by number: a zombie's cannot be given away
 }
 
-// environ is what the worker sees: env, and of ours only what any program needs to run and to trust certificates.
-func environ(env map[string]string) []string {
+// environ is what the worker sees: env and secrets, and of ours only what any program needs to run and to trust certificates.
+func environ(env, secrets map[string]string) []string {
 	var list []string
 	for _, k := range []string{"PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
 		if v, ok := os.LookupEnv(k); ok {
 			list = append(list, k+"="+v)
 		}
 	}
-	for k, v := range env {
-		list = append(list, k+"="+v) // the last of a name wins
+	for _, vars := range []map[string]string{env, secrets} { // the last of a name wins
+		for k, v := range vars {
+			list = append(list, k+"="+v)
+		}
 	}
 	return list
 }

@@ -30,6 +30,13 @@ type Spawner interface {
 	Limits() Limits
 }
 
+// Watcher is a Spawner that tells at once when one of its workers has changed, instead of at the next look.
+type Watcher interface {
+	// Watch calls changed after each change of a worker of this instance, until ctx ends or the backend breaks off; then it returns.
+	// Changes may be told late, twice or not at all: a hint to look, no more. changed must return soon.
+	Watch(ctx context.Context, changed func()) error
+}
+
 // ID is the backend's own name of a worker.
 type ID string
 
@@ -40,8 +47,12 @@ type Spec struct {
 	SpawnID  string
 	JobID    string
 	Priority int
-	// Env is what the worker reads: GMAPS_MANAGER_URL, GMAPS_SPAWN_ID, GMAPS_WORKER_TOKEN, JOB_ID, … Secrets travel here, never in arguments.
+	// Env is what the worker reads: GMAPS_MANAGER_URL, GMAPS_SPAWN_ID, JOB_ID, …
 	Env map[string]string
+	// Secrets are variables as those of Env that nobody else should see: GMAPS_WORKER_TOKEN, GMAPS_RABBITMQ_URL, … A backend that can keep
+	// secrets puts them into a file of lines NAME=VALUE and names it in GMAPS_SECRETS_FILE; the others put them into the environment.
+	// They never travel in arguments. Values hold no line breaks.
+	Secrets map[string]string
 	// Args follow the binary's name.
 	Args []string
 }

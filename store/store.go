@@ -55,8 +55,9 @@ type Store interface {
 	// before. A task that has crashed a worker is granted alone and only to a spawn without other live leases; nothing more is granted beside it.
 	// Grant charges each task an attempt. ErrNoWork if nothing is open now, ErrUnknownSpawn if s has ended or is stopping.
 	Grant(ctx context.Context, s job.SpawnID, max int, ttl time.Duration) (job.Lease, error)
-	// NextOpen says when an open task that waits for its backoff is due: of s's job, else of any. Zero time: there is none.
-	NextOpen(ctx context.Context, s job.SpawnID) (time.Time, error)
+	// NextOpen says in how long an open task that waits for its backoff is due, by the store's clock: of s's job, else of any. some is
+	// false if there is none.
+	NextOpen(ctx context.Context, s job.SpawnID) (in time.Duration, some bool, err error)
 	// Submit stores places and task steps under a fence, atomically; a replay of an acknowledged batch is a no-op as long as the lease lives.
 	// ErrStaleFence writes nothing. A lease whose tasks are all over has ended. A place beyond the job's MaxResults is not stored;
 	// reaching the limit ends the job. A saturated cell is split into four open tasks. The last task over makes the job terminal.

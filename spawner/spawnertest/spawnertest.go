@@ -284,13 +284,16 @@ func removeSparesTheRunning(t *testing.T, b *bench) {
 
 func environmentIsOnlyWhatWasGiven(t *testing.T, b *bench) {
 	s := spec("a", "env")
-	s.Env["GMAPS_WORKER_TOKEN"] = "t0ken with spaces=and 'quotes'"
+	s.Env["GMAPS_LOG_LEVEL"] = "debug info"
+	s.Secrets = map[string]string{"GMAPS_WORKER_TOKEN": "t0ken with spaces=and 'quotes'", "GMAPS_RABBITMQ_URL": "amqp://u:p%40ss@h/v"}
 	s.Args = []string{"-worker", "two words", "$HOME", ""}
 	w := b.create(t, b.s, s)
 	b.ended(t, b.s, w)
 	tail := b.collect(t, b.s, w).LogTail
 	for _, want := range []string{
+		`GMAPS_LOG_LEVEL=debug info`,
 		`GMAPS_WORKER_TOKEN=t0ken with spaces=and 'quotes'`,
+		`GMAPS_RABBITMQ_URL=amqp://u:p%40ss@h/v`,
 		`args ["-worker" "two words" "$HOME" ""]`,
 	} {
 		if !strings.Contains(tail, want) {

@@ -223,10 +223,10 @@ const (
 )
 
 // NextOpen implements store.Store.
-func (s *Store) NextOpen(ctx context.Context, spawn job.SpawnID) (time.Time, error) {
+func (s *Store) NextOpen(ctx context.Context, spawn job.SpawnID) (in time.Duration, some bool, err error) {
 	var next int64
 	now := s.now().UnixMicro()
-	err := s.read(ctx, func(q querier) error {
+	err = s.read(ctx, func(q querier) error {
 		var bound job.ID
 		err := q.QueryRowContext(ctx, boundJob, spawn).Scan(&bound)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -243,7 +243,10 @@ func (s *Store) NextOpen(ctx context.Context, spawn job.SpawnID) (time.Time, err
 		return err
 	})
 	if err != nil {
-		return time.Time{}, fmt.Errorf("next task of spawn %s: %w", spawn, err)
+		return 0, false, fmt.Errorf("next task of spawn %s: %w", spawn, err)
 	}
-	return fromMicros(next), nil
+	if next == 0 {
+		return 0, false, nil
+	}
+	return time.Duration(next-now) * time.Microsecond, true, nil
 }
