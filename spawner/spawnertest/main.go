@@ -1,18 +1,27 @@
 package spawnertest
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"gmaps-scraper/spawner"
 )
 
 // EnvDo tells Main what to do: "exit N", "wait" (for SIGTERM, then exit 0), "stubborn" (ignore SIGTERM), "flood" (write 6 MiB),
-// "env" (print arguments and environment) or "litter" (start another process, print its pid and exit 0 before it).
+// "env" (print arguments, environment and secrets), "litter" (start another process, print its pid and exit 0 before it),
+// "eat" (take memory until killed), "confines" (print what the process is allowed), "get URL" (print what it answers) or
+// "manager NETWORK PORT" (print the route to this container as Docker finds it, then answer on PORT until SIGTERM).
 const EnvDo = "GMAPS_SPAWNERTEST_DO"
 
 // ManagerOnly is a variable that the tests of a backend set for themselves before Run; no worker may see it.
@@ -71,9 +80,82 @@ func Main() {
 		os.Exit(0)
 	case "env":
 		env := os.Environ()
+		if path := os.Getenv(spawner.SecretsFile); path != "" {
+			secrets, err := spawner.ReadSecrets(path)
+			if err != nil {
+				fmt.Println(err)
+				os.Exit(125)
+			}
+			for name, value := range secrets {
+				env = append(env, name+"="+value)
+			}
+		}
 		slices.Sort(env)
 		fmt.Printf("args %q\n%s\n", os.Args[1:], strings.Join(env, "\n"))
 		os.Exit(0)
+	case "eat":
+		var eaten [][]byte
+		for {
+			b := make([]byte, 1<<20)
+			for i := 0; i < len(b); i += 1 << 10 {
+				b[i] = 1
+			}
+			eaten = append(eaten, b)
+		}
+	case "confines":
+		fmt.Println("uid", os.Getuid(), "pid", os.Getpid())
+		for _, dir := range []string{"/", "/tmp", "/data"} {
+			err := os.WriteFile(filepath.Join(dir, "probe"), []byte("x"), 0o600)
+			fmt.Printf("write %s: %v\n", dir, err)
+		}
+		status, err := os.ReadFile("/proc/self/status")
+		fmt.Printf("%s%v\n", status, err)
+		os.Exit(0)
+	case "get":
+		answer, err := get(arg)
+		fmt.Println("answer:", answer, err)
+		os.Exit(0)
+	case "manager":
+		network, port, _ := strings.Cut(arg, " ")
+		fmt.Println("manager ended:", manager(network, port, term))
+		os.Exit(0)
 	}
 	os.Exit(125)
+}
+
+func get(url string) (string, error) {
+	res, err := (&http.Client{Timeout: 30 * time.Second}).Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<10))
+	return string(b), err
+}
+
+func manager(network, port string, term <-chan os.Signal) error {
+	d, err := spawner.NewDocker(spawner.DockerConfig{Network: network})
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return err
+	}
+	r, err := d.Route(context.Background(), number)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("route %s listen %q\n", r.URL, r.Listen)
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "manager here") })}
+	time.AfterFunc(lifetime, func() { s.Close() })
+	go func() {
+		<-term
+		s.Close()
+	}()
+	return s.Serve(l)
 }
