@@ -5,18 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
-	"gmaps-scraper/spawner"
+	"gmaps-scraper/cache"
+	"gmaps-scraper/store/postgres"
 	"gmaps-scraper/store/sqlite"
+	"gmaps-scraper/wakeup"
 )
 
 // checkTimeout bounds each check of the doctor.
-const checkTimeout = 5 * time.Second
+const checkTimeout = 15 * time.Second
 
 // check is one thing that the doctor looks at. run returns what it found, or an error whose text ends with the mend.
 type check struct {
@@ -60,13 +63,33 @@ func (p program) checks(c *config) []check {
 		{"google maps", func(ctx context.Context) (string, error) { return checkMaps(ctx, c) }},
 		{"spawner", func(ctx context.Context) (string, error) { return checkSpawner(ctx, c) }},
 	}
+	if c.rabbitmqURL != "" {
+		checks = append(checks, check{"rabbitmq", func(ctx context.Context) (string, error) {
+			b, err := wakeup.DialAMQP(ctx, c.rabbitmqURL, wakeup.AMQPConfig{})
+			if err != nil {
+				return "", fmt.Errorf("-rabbitmq-url: %w", err)
+			}
+			defer b.Close()
+			return "answers, and has the queue that wakes workers", nil
+		}})
+	}
+	if c.redisAddr != "" {
+		checks = append(checks, check{"redis", func(ctx context.Context) (string, error) {
+			r, err := cache.OpenRedis(ctx, c.redis(nil))
+			if err != nil {
+				return "", fmt.Errorf("-redis-addr: %w", err)
+			}
+			defer r.Close()
+			return "answers", nil
+		}})
+	}
 	if c.proxies != "" {
 		checks = append(checks, check{"proxies", func(context.Context) (string, error) {
 			list, err := c.proxyList()
 			if err != nil {
 				return "", err
 			}
-			if _, err := c.newEngine(p.logger(c)); err != nil {
+			if _, err := c.newEngine(nil, p.logger(c)); err != nil {
 				return "", err
 			}
 			return fmt.Sprintf("%d of them, well formed", len(list)), nil
@@ -90,8 +113,15 @@ func checkDataDir(c *config) (string, error) {
 	return dir + " is writable", errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// checkDatabase opens a database of its own: the Manager's may be in use, which is fine.
+// checkDatabase asks the database of -dsn. Of the embedded one it opens another: the Manager's may be in use, which is fine.
 func checkDatabase(ctx context.Context, c *config) (string, error) {
+	if c.dsn != "" {
+		found, err := postgres.Probe(ctx, c.dsn)
+		if err != nil {
+			return "", fmt.Errorf("-dsn: %w", err)
+		}
+		return found, nil
+	}
 	dir, err := c.dataPath()
 	if err != nil {
 		return "", err
@@ -121,6 +151,15 @@ func checkMaps(ctx context.Context, c *config) (string, error) {
 		return "", fmt.Errorf("%s answered %d: this address may be blocked, try -proxies", u.Host, answer)
 	}
 	return u.Host + " answers", nil
+}
+
+// health returns an error unless the Manager at -manager-url answers. An image without a shell has nothing else to ask with. It asks whether
+// the process lives, not whether its database does: to restart the one does not mend the other.
+func health(ctx context.Context, c *config) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	_, err := checkManager(ctx, c)
+	return err
 }
 
 func checkManager(ctx context.Context, c *config) (string, error) {
@@ -161,16 +200,36 @@ func checkSpawner(ctx context.Context, c *config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sp, err := spawner.NewProcess(spawner.ProcessConfig{Dir: filepath.Join(dir, "workers"), Instance: "doctor"})
-	if err != nil {
+	p := &parts{}
+	defer p.Close()
+	if err := c.openBackend(p, "doctor", dir, nil); err != nil {
 		return "", err
 	}
-	if err := sp.Check(ctx); err != nil {
+	if err := p.spawner.Check(ctx); err != nil {
 		return "", err
+	}
+	way := ""
+	switch {
+	case c.spawnerManagerURL != "":
+		way = ", which call the Manager at " + c.spawnerManagerURL
+	case p.route != nil:
+		_, port, err := net.SplitHostPort(c.addr)
+		if err != nil {
+			return "", err
+		}
+		n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+		if err != nil {
+			return "", err
+		}
+		r, err := p.route(ctx, n)
+		if err != nil {
+			return "", err
+		}
+		way = ", which call the Manager at " + r.URL
 	}
 	limit := c.spawnerMaxWorkers
 	if limit == 0 {
-		limit = sp.Limits().MaxWorkers
+		limit = p.spawner.Limits().MaxWorkers
 	}
-	return fmt.Sprintf("process: at most %d workers at a time", limit), nil
+	return fmt.Sprintf("%s: at most %d workers at a time%s", c.spawner, limit, way), nil
 }

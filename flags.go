@@ -15,6 +15,7 @@ import (
 
 	"gmaps-scraper/export"
 	"gmaps-scraper/job"
+	"gmaps-scraper/spawner"
 )
 
 // mode is what this process is to be.
@@ -30,6 +31,7 @@ const (
 	modeHelp       mode = "help"
 	modeCompletion mode = "completion"
 	modeOpenAPI    mode = "openapi"
+	modeHealth     mode = "health"
 )
 
 // config is every flag. The zero value of a field is not its default: see newFlags.
@@ -37,6 +39,7 @@ type config struct {
 	mode mode
 
 	manager, worker, simulator, doctor, version, openapi bool
+	health                                               bool
 	completion                                           string
 
 	input, results, format, csvColumns string
@@ -52,22 +55,28 @@ type config struct {
 	maxTime                                               time.Duration
 
 	mapsURL, proxies, quarantineDir string
+	exitName                        string
 	ratePerSecond                   float64
 	inFlight, retries               int
 	timeout                         time.Duration
 
-	addr, dataDir        string
-	dsn, rabbitmqURL     string
-	redisAddr            string
-	apiKey               string
-	noAuth, openMetrics  bool
-	leaseTTL             time.Duration
-	managerURL, spoolDir string
-	logLevel, logFormat  string
+	addr, dataDir            string
+	dsn, rabbitmqURL         string
+	redisAddr, redisPassword string
+	redisTLS                 bool
+	apiKey                   string
+	noAuth, openMetrics      bool
+	leaseTTL, sweepInterval  time.Duration
+	managerURL, spoolDir     string
+	logLevel, logFormat      string
 
 	spawner, spawnerImage, spawnerNetwork, spawnerManagerURL string
 	spawnerConcurrency, spawnerMaxWorkers                    int
-	spawnerAutoRemove                                        bool
+	spawnerAutoRemove, spawnerShareServices                  bool
+	spawnerPull                                              string
+	spawnerMemoryMiB, spawnerPIDs                            int
+	spawnerCPUs                                              float64
+	spawnerConstraints                                       []string
 	lambdaFunction, lambdaRegion, lambdaInvocation           string
 	lambdaMaxConc                                            int
 
@@ -100,12 +109,15 @@ var flagGroups = []struct {
 	mode  mode
 	flags []string
 }{
-	{"What to run (none of them: one shot, from -input to -results)", "", []string{"manager", "worker", "simulator", "doctor", "version", "completion"}},
+	{"What to run (none of them: one shot, from -input to -results)", "", []string{"manager", "worker", "simulator", "doctor", "health", "version", "completion"}},
 	{"One shot", modeOneShot, []string{"input", "results", "format", "json", "csv-columns", "resume", "exit-on-inactivity"}},
 	{"What to search", modeOneShot, []string{"lang", "country", "geo", "radius", "zoom", "grid-bbox", "grid-cell", "strict", "depth", "detail", "extra-reviews", "max-reviews", "reviews-order", "max-results", "max-time", "max-attempts", "priority", "engine"}},
-	{"How to fetch (handed on to spawned workers)", "", []string{"c", "maps-url", "proxies", "rate", "in-flight", "timeout", "retries", "quarantine-dir"}},
-	{"Manager", "", []string{"addr", "data-dir", "dsn", "rabbitmq-url", "redis-addr", "api-key", "no-auth", "open-metrics", "lease-ttl"}},
-	{"Spawner", modeManager, []string{"spawner", "spawner-concurrency", "spawner-max-workers", "spawner-auto-remove", "spawner-manager-url", "spawner-image", "spawner-network", "spawner-lambda-function", "spawner-lambda-region", "spawner-lambda-invocation", "spawner-lambda-max-conc"}},
+	{"How to fetch (handed on to spawned workers)", "", []string{"c", "maps-url", "proxies", "rate", "in-flight", "exit-name", "timeout", "retries", "quarantine-dir"}},
+	{"Manager", "", []string{"addr", "data-dir", "dsn", "api-key", "no-auth", "open-metrics", "lease-ttl", "sweep-interval"}},
+	{"Servers that Manager and workers share", "", []string{"rabbitmq-url", "redis-addr", "redis-password", "redis-tls"}},
+	{"Spawner", modeManager, []string{"spawner", "spawner-concurrency", "spawner-max-workers", "spawner-auto-remove", "spawner-manager-url", "spawner-share-services"}},
+	{"Spawner: Docker and Swarm", modeManager, []string{"spawner-image", "spawner-network", "spawner-pull", "spawner-memory", "spawner-cpus", "spawner-pids", "spawner-constraint"}},
+	{"Spawner: Lambda", modeManager, []string{"spawner-lambda-function", "spawner-lambda-region", "spawner-lambda-invocation", "spawner-lambda-max-conc"}},
 	{"Worker", "", []string{"manager-url", "spool-dir"}},
 	{"Simulator", modeSimulator, []string{"captures", "synthetic", "seed", "latency", "error-rate", "block-rate", "consent"}},
 	{"Logging", "", []string{"log-level", "log-format"}},
@@ -127,6 +139,7 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.BoolVar(&c.worker, "worker", false, "run a worker for the Manager at -manager-url")
 	fs.BoolVar(&c.simulator, "simulator", false, "run a Google Maps stand-in on -addr, for demos and tests")
 	fs.BoolVar(&c.doctor, "doctor", false, "check everything the other flags name and print the mend of each failure")
+	fs.BoolVar(&c.health, "health", false, "exit 0 if the Manager at -manager-url answers, for the health check of its container")
 	fs.BoolVar(&c.version, "version", false, "print the version")
 	fs.StringVar(&c.completion, "completion", "", "print completion for `shell`: bash, zsh or fish")
 	fs.BoolVar(&c.openapi, "openapi", false, "print the API's OpenAPI 3.1 description")
@@ -162,6 +175,7 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.StringVar(&c.mapsURL, "maps-url", "https://www.google.com", "`URL` of Google Maps, or of a simulator")
 	fs.StringVar(&c.proxies, "proxies", "", "comma-separated proxy `URLs` (http, https, socks5, socks5h; user:password@ allowed), or @file with one a line")
 	fs.Float64Var(&c.ratePerSecond, "rate", 0, "requests a second through one exit; 0: a polite default, unlimited on loopback")
+	fs.StringVar(&c.exitName, "exit-name", "", "`name` of the address that requests without a proxy leave by: through Redis, workers of one name share -rate; default: this worker's alone, and for spawned ones their machine's")
 	fs.IntVar(&c.inFlight, "in-flight", 0, "requests at once through one exit; 0: a polite default")
 	durationVar(fs, &c.timeout, "timeout", 30*time.Second, "`limit` of one request")
 	fs.IntVar(&c.retries, "retries", 4, "`tries` of one request elsewhere after a block or an error")
@@ -170,12 +184,15 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`host:port` to listen on")
 	fs.StringVar(&c.dataDir, "data-dir", "", "`folder` of the embedded database, logs of workers, quarantine; default: "+defaultDataDirText())
 	fs.StringVar(&c.dsn, "dsn", "", "PostgreSQL `DSN`; default: an embedded database in -data-dir")
-	fs.StringVar(&c.rabbitmqURL, "rabbitmq-url", "", "`amqp[s]://…` that wakes workers; default: in-process")
-	fs.StringVar(&c.redisAddr, "redis-addr", "", "Redis `host:port`; default: in-process")
+	fs.StringVar(&c.rabbitmqURL, "rabbitmq-url", "", "`amqp[s]://…` that wakes workers; default: they ask the Manager")
+	fs.StringVar(&c.redisAddr, "redis-addr", "", "Redis `host:port`, or a redis[s]:// URL: places seen and rates shared by workers; default: each for itself")
+	fs.StringVar(&c.redisPassword, "redis-password", "", "`password` for Redis (better in "+envOf("redis-password")+")")
+	fs.BoolVar(&c.redisTLS, "redis-tls", false, "speak TLS to Redis")
 	fs.StringVar(&c.apiKey, "api-key", "", "`key` that the API asks for; default: one is made at the first start and printed once (better in "+envOf("api-key")+")")
 	fs.BoolVar(&c.noAuth, "no-auth", false, "let anybody who reaches -addr in, without a key")
 	fs.BoolVar(&c.openMetrics, "open-metrics", false, "serve /metrics without a key")
 	durationVar(fs, &c.leaseTTL, "lease-ttl", 30*time.Second, "how `long` a worker may be silent before its tasks go to another")
+	durationVar(fs, &c.sweepInterval, "sweep-interval", 2*time.Second, "how `often` the Manager looks for work and dead workers that nobody told it of; 0: never, and jobs are lost (for tests that show that)")
 	fs.StringVar(&c.managerURL, "manager-url", "http://127.0.0.1:8080", "`URL` of the Manager that a worker serves")
 	fs.StringVar(&c.spoolDir, "spool-dir", "", "`folder` where a worker keeps results while the Manager is away; default: a temporary one")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -188,6 +205,12 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.IntVar(&c.spawnerMaxWorkers, "spawner-max-workers", 0, "max concurrent `workers`; 0: unlimited, under the backend's own ceiling")
 	fs.BoolVar(&c.spawnerAutoRemove, "spawner-auto-remove", true, "remove a worker's remains after its exit code and log are stored")
 	fs.StringVar(&c.spawnerManagerURL, "spawner-manager-url", "", "`URL` under which workers reach the Manager; default: found out")
+	fs.BoolVar(&c.spawnerShareServices, "spawner-share-services", true, "tell spawned workers of RabbitMQ and Redis; they can do without")
+	fs.StringVar(&c.spawnerPull, "spawner-pull", "missing", "when to pull the image: missing, always, never")
+	fs.IntVar(&c.spawnerMemoryMiB, "spawner-memory", spawner.DefaultMemoryMiB, "memory of a worker in `MiB`; 0: no limit")
+	fs.Float64Var(&c.spawnerCPUs, "spawner-cpus", 0, "`CPUs` of a worker, such as 0.5; 0: no limit")
+	fs.IntVar(&c.spawnerPIDs, "spawner-pids", spawner.DefaultPIDs, "`processes` of a worker; 0: no limit")
+	fs.Var((*list)(&c.spawnerConstraints), "spawner-constraint", "Swarm placement `constraint` such as node.labels.zone==a; may be given more than once")
 	fs.StringVar(&c.lambdaFunction, "spawner-lambda-function", "", "Lambda function `name` or ARN")
 	fs.StringVar(&c.lambdaRegion, "spawner-lambda-region", "", "AWS `region`")
 	fs.StringVar(&c.lambdaInvocation, "spawner-lambda-invocation", "Event", "invocation `type`: Event (async) or RequestResponse (sync)")
@@ -219,6 +242,21 @@ func (d *duration) Set(s string) error {
 		return errors.New("is no duration such as 90s, 20m or 1h30m")
 	}
 	*d = duration(v)
+	return nil
+}
+
+// list is a flag that may be given more than once, or once with commas.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(s string) error {
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			return errors.New("has an empty part")
+		}
+		*l = append(*l, strings.TrimSpace(part))
+	}
 	return nil
 }
 
@@ -301,7 +339,7 @@ func (c *config) validate() error {
 	for _, m := range []struct {
 		on   bool
 		mode mode
-	}{{c.manager, modeManager}, {c.worker, modeWorker}, {c.simulator, modeSimulator}, {c.version, modeVersion}, {c.completion != "", modeCompletion}, {c.openapi, modeOpenAPI}} {
+	}{{c.manager, modeManager}, {c.worker, modeWorker}, {c.simulator, modeSimulator}, {c.version, modeVersion}, {c.completion != "", modeCompletion}, {c.openapi, modeOpenAPI}, {c.health, modeHealth}} {
 		if m.on {
 			c.mode = m.mode
 			modes = append(modes, "-"+string(m.mode))
@@ -330,6 +368,9 @@ func (c *config) validate() error {
 		{"c", float64(c.concurrency), 1, 1024},
 		{"spawner-concurrency", float64(c.spawnerConcurrency), 1, 1024},
 		{"spawner-max-workers", float64(c.spawnerMaxWorkers), 0, 1e6},
+		{"spawner-memory", float64(c.spawnerMemoryMiB), 0, 1 << 24},
+		{"spawner-cpus", c.spawnerCPUs, 0, 4096},
+		{"spawner-pids", float64(c.spawnerPIDs), 0, 1 << 22},
 		{"spawner-lambda-max-conc", float64(c.lambdaMaxConc), 1, 1e6},
 		{"error-rate", c.errorRate, 0, 1},
 		{"block-rate", c.blockRate, 0, 1},
@@ -353,6 +394,16 @@ func (c *config) validate() error {
 		return usagef("-timeout: %s is not above 0", c.timeout)
 	case c.leaseTTL < time.Second:
 		return usagef("-lease-ttl: %s is below 1s", c.leaseTTL)
+	case c.sweepInterval != 0 && c.sweepInterval < 100*time.Millisecond:
+		return usagef("-sweep-interval: %s is below 100ms", c.sweepInterval)
+	case !slices.Contains([]string{"missing", "always", "never"}, c.spawnerPull):
+		return usagef("-spawner-pull: %q is none of missing, always, never", c.spawnerPull)
+	case c.spawnerMemoryMiB > 0 && c.spawnerMemoryMiB < 6:
+		return usagef("-spawner-memory: %d MiB is below 6, the least that Docker takes", c.spawnerMemoryMiB)
+	case len(c.spawnerConstraints) > 0 && c.spawner != "swarm" && c.mode == modeManager:
+		return usagef("-spawner-constraint: belongs to -spawner swarm")
+	case c.redisAddr == "" && (c.redisPassword != "" || c.redisTLS) && (c.set["redis-password"] || c.set["redis-tls"]):
+		return usagef("-redis-password and -redis-tls need -redis-addr")
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.logLevel):
 		return usagef("-log-level: %q is none of debug, info, warn, error", c.logLevel)
 	case !slices.Contains([]string{"text", "json"}, c.logFormat):
@@ -410,20 +461,20 @@ func (c *config) checkMode() error {
 // checkBackends refuses what this build cannot do, instead of doing something else.
 func (c *config) checkBackends() error {
 	switch c.spawner {
-	case "none", "process":
-	case "docker", "swarm", "lambda":
-		return usagef("-spawner %s is not in this version: use -spawner process (workers as child processes of the Manager) or none", c.spawner)
+	case "none", "process", "docker", "swarm":
+	case "lambda":
+		return usagef("-spawner lambda is not in this version: use docker, swarm, process (child processes of the Manager) or none")
 	default:
 		return usagef("-spawner: %q is none of none, process, docker, swarm, lambda", c.spawner)
 	}
-	for name, what := range map[string]string{
-		"dsn":          "PostgreSQL is not in this version: leave -dsn out to use the embedded database in -data-dir",
-		"rabbitmq-url": "RabbitMQ is not in this version: leave -rabbitmq-url out, workers are woken by the Manager itself",
-		"redis-addr":   "Redis is not in this version: leave -redis-addr out, it is only a cache",
-	} {
-		if c.fs.Lookup(name).Value.String() != "" {
-			return usagef("-%s: %s", name, what)
-		}
+	if c.spawner == "process" || c.spawner == "none" || c.mode != modeManager {
+		return nil
+	}
+	switch {
+	case c.spawnerImage == "":
+		return usagef("-spawner-image: is empty")
+	case c.spawnerNetwork == "":
+		return usagef("-spawner-network: is empty")
 	}
 	return nil
 }
@@ -445,29 +496,6 @@ func (c *config) proxyList() ([]string, error) {
 		}
 	}
 	return list, nil
-}
-
-// workerEnv is what spawned workers must know of this process's flags: those of the group "How to fetch" that were given.
-func (c *config) workerEnv() (map[string]string, error) {
-	env := map[string]string{envOf("log-level"): c.logLevel, envOf("log-format"): c.logFormat, envOf("quarantine-dir"): c.quarantineDir}
-	for _, name := range []string{"maps-url", "rate", "in-flight", "timeout", "retries"} {
-		if c.set[name] {
-			env[envOf(name)] = c.fs.Lookup(name).Value.String()
-		}
-	}
-	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} { // net/http's
-		if v := os.Getenv(name); v != "" {
-			env[name] = v
-		}
-	}
-	proxies, err := c.proxyList()
-	if err != nil {
-		return nil, err
-	}
-	if len(proxies) > 0 {
-		env[envOf("proxies")] = strings.Join(proxies, ",")
-	}
-	return env, nil
 }
 
 func defaultDataDirText() string {

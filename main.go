@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"gmaps-scraper/manager"
+	"gmaps-scraper/spawner"
 )
 
 // version is set by the linker.
@@ -36,10 +37,27 @@ var errIncomplete = errors.New("incomplete")
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is a write error like any other, and is cleaned up after
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if err := loadSecrets(); err != nil {
+		fmt.Fprintf(os.Stderr, "gmaps-scraper: %v\n", err)
+		os.Exit(exitFailed)
+	}
 	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
 	code := p.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// loadSecrets puts what the spawner has handed over in a file into this process's environment, where flags are looked for.
+func loadSecrets() error {
+	path := os.Getenv(spawner.SecretsFile)
+	if path == "" {
+		return nil
+	}
+	secrets, err := spawner.ReadSecrets(path)
+	for name, value := range secrets {
+		err = errors.Join(err, os.Setenv(name, value))
+	}
+	return err
 }
 
 // program is the process as its tests see it.
@@ -90,6 +108,8 @@ func (p program) dispatch(ctx context.Context, c *config) error {
 		}
 		_, err = p.stdout.Write(b)
 		return err
+	case modeHealth:
+		return health(ctx, c)
 	case modeDoctor:
 		return p.doctor(ctx, c)
 	case modeManager:

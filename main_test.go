@@ -64,9 +64,15 @@ func TestUsageErrorsExit2AndNameTheFlag(t *testing.T) {
 		{"format", "", nil, []string{"-input", "-", "-format", "doc"}, []string{"-format", "csv"}},
 		{"concurrency", "", nil, []string{"-input", "-", "-c", "0"}, []string{"-c", "below 1"}},
 		{"max workers", "", nil, []string{"-manager", "-spawner-max-workers", "-1"}, []string{"-spawner-max-workers", "below 0"}},
-		{"docker", "", nil, []string{"-manager", "-spawner", "docker"}, []string{"-spawner docker", "process"}},
+		{"lambda", "", nil, []string{"-manager", "-spawner", "lambda"}, []string{"-spawner lambda", "process"}},
+		{"empty image", "", nil, []string{"-manager", "-spawner", "docker", "-spawner-image", ""}, []string{"-spawner-image", "empty"}},
+		{"too little memory", "", nil, []string{"-manager", "-spawner", "docker", "-spawner-memory", "5"}, []string{"-spawner-memory", "6"}},
+		{"pull policy", "", nil, []string{"-manager", "-spawner", "docker", "-spawner-pull", "often"}, []string{"-spawner-pull", "missing"}},
+		{"constraint without a swarm", "", nil, []string{"-manager", "-spawner", "docker", "-spawner-constraint", "node.role==worker"}, []string{"-spawner-constraint", "swarm"}},
+		{"empty constraint", "", nil, []string{"-manager", "-spawner", "swarm", "-spawner-constraint", "a==b,"}, []string{"spawner-constraint", "empty"}},
+		{"redis password alone", "", nil, []string{"-manager", "-redis-password", "hunter2"}, []string{"-redis-password", "-redis-addr"}},
+		{"sweep too often", "", nil, []string{"-manager", "-sweep-interval", "1ms"}, []string{"-sweep-interval", "100ms"}},
 		{"spawner", "", nil, []string{"-manager", "-spawner", "kubernetes"}, []string{"-spawner", "kubernetes", "process"}},
-		{"dsn", "", nil, []string{"-manager", "-dsn", "postgres://u:hunter2@h/db"}, []string{"-dsn"}},
 		{"address", "", nil, []string{"-manager", "-addr", "8080"}, []string{"-addr", "8080"}},
 		{"error rate", "", nil, []string{"-simulator", "-error-rate", "2"}, []string{"-error-rate", "above 1"}},
 		{"input file", "", nil, []string{"-input", missing}, []string{"-input", missing}},
@@ -134,7 +140,7 @@ func TestContractFlagsHaveTheirDefaults(t *testing.T) {
 		"spawner": "none", "spawner-image": "gmaps-scraper:latest", "spawner-network": "gmaps-network", "spawner-concurrency": "4",
 		"spawner-max-workers": "0", "spawner-auto-remove": "true", "spawner-manager-url": "", "spawner-lambda-function": "",
 		"spawner-lambda-region": "", "spawner-lambda-invocation": "Event", "spawner-lambda-max-conc": "100",
-		"manager": "false", "dsn": "", "rabbitmq-url": "", "redis-addr": "",
+		"manager": "false", "dsn": "", "rabbitmq-url": "", "redis-addr": "", "spawner-share-services": "true",
 	} {
 		f := fs.Lookup(name)
 		if f == nil {
@@ -163,20 +169,33 @@ func TestSpawnedWorkersFetchAsTheirManagerWasTold(t *testing.T) {
 	if err := os.WriteFile(list, []byte("# ours\nhttp://a:1\nsocks5h://u:p@b:2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := parseFlags([]string{"-manager", "-maps-url", "http://127.0.0.1:9", "-rate", "3", "-proxies", "@" + list, "-quarantine-dir", "q"}, func(string) string { return "" })
+	c, err := parseFlags([]string{"-manager", "-maps-url", "http://127.0.0.1:9", "-rate", "3", "-proxies", "@" + list, "-quarantine-dir", "q", "-spawner", "process",
+		"-rabbitmq-url", "amqp://u:p@mq/", "-redis-addr", "r:6379", "-redis-password", "hunter2", "-redis-tls"}, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}
-	env, err := c.workerEnv()
+	env, secrets, err := c.workerVars()
 	if err != nil {
 		t.Fatal(err)
 	}
-	worker, err := parseFlags([]string{"-worker"}, func(k string) string { return env[k] })
+	for name, value := range env {
+		if strings.Contains(value, "u:p") || strings.Contains(value, "hunter2") {
+			t.Errorf("%s stands in the open", name)
+		}
+	}
+	worker, err := parseFlags([]string{"-worker"}, func(k string) string { return env[k] + secrets[k] })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if worker.mapsURL != c.mapsURL || worker.ratePerSecond != 3 || worker.proxies != "http://a:1,socks5h://u:p@b:2" || worker.quarantineDir != "q" {
 		t.Errorf("the worker fetches with %+v", worker)
+	}
+	if worker.rabbitmqURL != c.rabbitmqURL || worker.redisAddr != c.redisAddr || worker.redisPassword != "hunter2" || !worker.redisTLS {
+		t.Errorf("the worker shares %q, %q", worker.rabbitmqURL, worker.redisAddr)
+	}
+	c.spawnerShareServices = false
+	if _, secrets, err = c.workerVars(); err != nil || secrets["GMAPS_RABBITMQ_URL"]+secrets["GMAPS_REDIS_ADDR"]+secrets["GMAPS_REDIS_PASSWORD"] != "" {
+		t.Errorf("unshared servers are told all the same, err %v", err)
 	}
 }
 
@@ -443,6 +462,28 @@ func TestDoctorNamesTheMend(t *testing.T) {
 	code, stdout, _ = try(t.Context(), "", nil, "-doctor", "-data-dir", t.TempDir(), "-addr", "127.0.0.1:0", "-maps-url", "http://127.0.0.1:1")
 	if code != exitFailed || !strings.Contains(stdout, "FAIL  google maps") || !strings.Contains(stdout, "-proxies") {
 		t.Errorf("exit %d: %s", code, stdout)
+	}
+}
+
+func TestHealthFollowsTheManager(t *testing.T) {
+	t.Parallel()
+	status := http.StatusOK
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" {
+			t.Errorf("asked for %s", r.URL)
+		}
+		w.WriteHeader(status)
+	}))
+	if code, _, stderr := try(t.Context(), "", nil, "-health", "-manager-url", server.URL); code != exitOK {
+		t.Errorf("healthy: exit %d: %s", code, stderr)
+	}
+	status = http.StatusServiceUnavailable
+	if code, _, stderr := try(t.Context(), "", nil, "-health", "-manager-url", server.URL); code != exitFailed || !strings.Contains(stderr, "503") {
+		t.Errorf("unhealthy: exit %d: %s", code, stderr)
+	}
+	server.Close()
+	if code, _, stderr := try(t.Context(), "", nil, "-health", "-manager-url", server.URL); code != exitFailed || stderr == "" {
+		t.Errorf("gone: exit %d: %s", code, stderr)
 	}
 }
 

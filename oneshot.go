@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gmaps-scraper/api"
+	"gmaps-scraper/cache"
 	"gmaps-scraper/export"
 	"gmaps-scraper/job"
 	"gmaps-scraper/manager"
@@ -48,7 +49,7 @@ func (p program) oneShot(ctx context.Context, c *config) error {
 		c.logLevel = "warn" // the progress and the summary tell the rest
 	}
 	log := p.logger(c)
-	engine, err := c.newEngine(log)
+	engine, err := c.newEngine(nil, log)
 	if err != nil {
 		return err
 	}
@@ -77,6 +78,7 @@ func (p program) oneShot(ctx context.Context, c *config) error {
 	}
 	w, err := worker.New(worker.Config{
 		Source: client, Engine: engine, Concurrency: c.concurrency, Standing: true, SpoolDir: state.dir, Version: version, Logger: log,
+		Seen: &cache.Memory{},
 	})
 	if err != nil {
 		return err

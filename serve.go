@@ -12,18 +12,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"gmaps-scraper/api"
+	"gmaps-scraper/cache"
 	"gmaps-scraper/gmaps"
 	"gmaps-scraper/gmaps/simulator"
 	"gmaps-scraper/gmaps/web"
 	"gmaps-scraper/job"
 	"gmaps-scraper/manager"
-	"gmaps-scraper/spawner"
 	"gmaps-scraper/store"
-	"gmaps-scraper/store/sqlite"
 	"gmaps-scraper/wakeup"
 	"gmaps-scraper/worker"
 )
@@ -38,28 +36,24 @@ func (p program) serveManager(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	st, err := sqlite.Open(ctx, filepath.Join(dir, "gmaps.db"), sqlite.Config{})
+	parts, err := c.openParts(ctx, dir, log)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer parts.Close()
 	listener, err := listen(ctx, c.addr)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	keys, err := p.apiKeys(ctx, c, st)
-	if err != nil {
-		return err
-	}
-	sp, err := c.newSpawner(ctx, st, dir, log)
+	keys, err := p.apiKeys(ctx, c, parts.store)
 	if err != nil {
 		return err
 	}
 	if c.quarantineDir == "" {
 		c.quarantineDir = filepath.Join(dir, "quarantine")
 	}
-	env, err := c.workerEnv()
+	env, secrets, err := c.workerVars()
 	if err != nil {
 		return err
 	}
@@ -67,29 +61,46 @@ func (p program) serveManager(ctx context.Context, c *config) error {
 	if managerURL == "" {
 		managerURL = "http://" + loopbackAddr(listener.Addr())
 	}
-	m, err := manager.New(ctx, manager.Config{
-		Store: st, Spawner: sp, Bell: &wakeup.Memory{}, Logger: log, Version: version,
-		APIKeys: keys, Open: c.noAuth, OpenMetrics: c.openMetrics, LeaseTTL: c.leaseTTL,
+	g, gctx := errgroup.WithContext(ctx)
+	cfg := manager.Config{
+		Store: parts.store, Spawner: parts.spawner, Bell: parts.bell, Leader: parts.leader, Parts: parts.health, Logger: log, Version: version,
+		APIKeys: keys, Open: c.noAuth, OpenMetrics: c.openMetrics, LeaseTTL: c.leaseTTL, SweepInterval: c.sweepInterval, NoSweep: c.sweepInterval == 0,
 		Concurrency: c.spawnerConcurrency, MaxWorkers: c.spawnerMaxWorkers, AutoRemove: c.spawnerAutoRemove,
-		ManagerURL: managerURL, WorkerEnv: env,
-	})
+		ManagerURL: managerURL, WorkerEnv: env, WorkerSecrets: secrets,
+	}
+	var forWorkers *http.Server // beside -addr
+	keepOpen := func(context.Context) error { return nil }
+	if parts.route != nil && c.spawnerManagerURL == "" {
+		k := &container{
+			env: env, secrets: secrets, route: parts.route, addr: listener.Addr().(*net.TCPAddr), open: map[string]bool{}, busy: make(chan struct{}, 1),
+			serve: func(l net.Listener) {
+				log.Info("listening for workers", "addr", l.Addr().String())
+				g.Go(func() error { return ignoreClosed(forWorkers.Serve(l)) })
+			},
+		}
+		cfg.Reach, keepOpen = k.reached, k.keepOpen
+	}
+	m, err := manager.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
+	forWorkers = manager.Server(m.WorkerHandler())
 	if c.noAuth && !isLoopback(listener.Addr()) {
 		log.Warn("anybody who reaches this address may use the API", "addr", listener.Addr().String())
 	}
 	log.Info("manager started", "url", "http://"+loopbackAddr(listener.Addr()), "spawner", c.spawner, "data", dir)
 
 	server := manager.Server(m.Handler())
-	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ignoreClosed(server.Serve(listener)) })
+	g.Go(func() error { return keepOpen(gctx) })
 	g.Go(func() error {
 		err := m.Run(gctx) // drains: workers still need the API to hand back
 		stop, cancel := context.WithTimeout(context.WithoutCancel(gctx), shutdownGrace)
 		defer cancel()
-		if server.Shutdown(stop) != nil {
-			_ = server.Close()
+		for _, s := range []*http.Server{server, forWorkers} {
+			if s.Shutdown(stop) != nil {
+				_ = s.Close()
+			}
 		}
 		return err
 	})
@@ -121,18 +132,6 @@ func (p program) apiKeys(ctx context.Context, c *config, st store.Store) ([]api.
 		fmt.Fprintf(p.stderr, "\n  API key (shown this once, kept as a hash): %s\n  Set another with %s.\n\n", key.Reveal(), envOf("api-key"))
 	}
 	return nil, nil
-}
-
-// newSpawner is the spawner of -spawner; nil for none.
-func (c *config) newSpawner(ctx context.Context, st store.Store, dir string, log *slog.Logger) (spawner.Spawner, error) {
-	if c.spawner != "process" {
-		return nil, nil
-	}
-	instance, err := st.Setting(ctx, "instance_id", uuid.NewString())
-	if err != nil {
-		return nil, fmt.Errorf("read instance id: %w", err)
-	}
-	return spawner.NewProcess(spawner.ProcessConfig{Dir: filepath.Join(dir, "workers"), Instance: instance, Logger: log})
 }
 
 func listen(ctx context.Context, addr string) (net.Listener, error) {
@@ -177,7 +176,9 @@ func (p program) serveWorker(ctx context.Context, c *config) error {
 	if err != nil {
 		return usagef("-manager-url: %v", err)
 	}
-	engine, err := c.newEngine(log)
+	shared := c.openShared(ctx, spawnID == "", log)
+	defer shared.Close()
+	engine, err := c.newEngine(shared.limiter, log)
 	if err != nil {
 		return err
 	}
@@ -187,6 +188,7 @@ func (p program) serveWorker(ctx context.Context, c *config) error {
 	}
 	w, err := worker.New(worker.Config{
 		Source: client, Engine: engine, SpawnID: spawnID, Concurrency: concurrency, Standing: spawnID == "", SpoolDir: spool, Version: version, Logger: log,
+		Bell: shared.bell, Seen: shared.seen,
 	})
 	if err != nil {
 		return err
@@ -198,15 +200,48 @@ func (p program) serveWorker(ctx context.Context, c *config) error {
 	return err
 }
 
+// shared is what a worker shares with others, as far as its servers answer: it can do without.
+type shared struct {
+	bell    worker.Bell
+	seen    worker.Seen
+	limiter web.Limiter
+	closers
+}
+
+// openShared connects to the servers that the flags name. A spawned worker has no use for the bell, since it goes when there is no work,
+// and would take rings away from those that stay.
+func (c *config) openShared(ctx context.Context, standing bool, log *slog.Logger) *shared {
+	s := &shared{seen: &cache.Memory{}}
+	if c.rabbitmqURL != "" && standing {
+		b, err := wakeup.DialAMQP(ctx, c.rabbitmqURL, wakeup.AMQPConfig{Listen: true, Logger: log})
+		if err != nil {
+			log.Warn("worker does without RabbitMQ", "err", err)
+		} else {
+			s.bell = b
+			s.onClose(noError(b.Close))
+		}
+	}
+	if c.redisAddr != "" {
+		r, err := cache.OpenRedis(ctx, c.redis(log))
+		if err != nil {
+			log.Warn("worker does without Redis", "err", err)
+		} else {
+			s.seen, s.limiter = r, r
+			s.onClose(noError(r.Close))
+		}
+	}
+	return s
+}
+
 // newEngine is the engine of -engine, pointed at -maps-url.
-func (c *config) newEngine(log *slog.Logger) (gmaps.Engine, error) {
+func (c *config) newEngine(limiter web.Limiter, log *slog.Logger) (gmaps.Engine, error) {
 	proxies, err := c.proxyList()
 	if err != nil {
 		return nil, err
 	}
 	engine, err := web.New(web.Config{
 		BaseURL: c.mapsURL, Proxies: proxies, RatePerSecond: c.ratePerSecond, InFlight: c.inFlight,
-		Retries: c.retries, Timeout: c.timeout, Logger: log, Drift: &gmaps.Drift{}, Quarantine: newQuarantine(c.quarantineDir, log).put,
+		Retries: c.retries, Timeout: c.timeout, Limiter: limiter, DirectName: c.exitName, Logger: log, Drift: &gmaps.Drift{}, Quarantine: newQuarantine(c.quarantineDir, log).put,
 	})
 	if err != nil {
 		return nil, usagef("%v", err)
