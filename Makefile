@@ -8,12 +8,16 @@ BIN      := bin/gmaps-scraper
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 GOLANGCI := v2.15.0
+# Where the source lives, for the label of images: make image SOURCE=https://…
+SOURCE   ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's|^(https://)([^/@]*@)?([^/]+/.+)$$|\1\3|p')
+# The packages whose tests need servers.
+SERVED   := ./store/postgres ./wakeup ./cache
 # A count, not a time: go test -fuzz reports now and then that its own time limit ran out as a failure.
 FUZZTIME ?= 100000x
 
 .PHONY: help
 help: ## print this help
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r t d; do printf '  %-12s %s\n' "$$t" "$$d"; done
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r t d; do printf '  %-14s %s\n' "$$t" "$$d"; done
 
 .PHONY: build
 build: ## build bin/gmaps-scraper
@@ -23,8 +27,13 @@ build: ## build bin/gmaps-scraper
 demo: build ## simulator + Manager + spawned workers: from a query to rows, then nothing is left
 	go run ./test/demo -bin $(BIN) -captures ../shared/captures -out out
 
+# The wrapper stops what it started, an engine or a swarm, also when a step fails or Ctrl-C ends it.
 .PHONY: test
-test: vet test-race fuzz test-e2e demo verify ## everything that CI runs
+test: ## everything that CI runs
+	@test/engine.sh with $(MAKE) --no-print-directory test-steps
+
+.PHONY: test-steps
+test-steps: vet test-race fuzz test-services test-docker test-e2e demo verify
 
 .PHONY: test-short
 test-short: ## the fast tests: no race detector, no whole processes
@@ -34,13 +43,38 @@ test-short: ## the fast tests: no race detector, no whole processes
 test-race:
 	go test -race -timeout 20m ./...
 
+.PHONY: test-services
+test-services: ## what needs PostgreSQL, RabbitMQ and Redis, with real ones in containers
+	@test/engine.sh with go run ./test/services -- go test -race -count=1 $(SERVED)
+
+.PHONY: test-docker
+test-docker: image ## spawners against a real Docker engine, and its Swarm where it is one or may be made one
+	@test/engine.sh with bash -c 'if test/engine.sh swarm; then export GMAPS_TEST_SWARM=1; fi; GMAPS_TEST_DOCKER=1 go test -race -count=1 ./spawner'
+
+# Tests of the whole program. $(1) are flags of go test. With an engine, its Swarm where it is one or may be made one, and real servers.
+define end-to-end
+	@test/engine.sh with bash -c 'if test/engine.sh swarm; then export GMAPS_TEST_SWARM=1; fi; \
+		export GMAPS_TEST_DOCKER=1 GMAPS_TEST_IMAGE=gmaps-scraper:latest GMAPS_BIN=$(CURDIR)/$(BIN); \
+		go run ./test/services -- go test -count=1 -v $(1) ./test' | grep --line-buffered -vE '^ *=== '
+endef
+
+# Under every fault with child processes and the embedded database; then with real servers and containers, and the servers struck.
 .PHONY: test-e2e
-test-e2e: build ## the real binary: spawned workers, kills, zombies, the ledger
-	GMAPS_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 20m -v ./test | grep -vE '^=== '
+test-e2e: build image ## the real binary and image, real servers: from a job to its rows, kills, zombies, the ledger
+	@GMAPS_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 20m -v ./test | grep --line-buffered -vE '^ *=== '
+	$(call end-to-end,-timeout 20m -run "TestJobIsDone|TestQuickStart|TestWorkersRemains|TestWrongServers|TestFaultServers")
+
+.PHONY: test-faults
+test-faults: build image ## every fault on every backend: 40 minutes
+	$(call end-to-end,-timeout 80m)
 
 .PHONY: torture
-torture: build ## the same faults for long: make torture RUNS=200
-	GMAPS_BIN=$(CURDIR)/$(BIN) GMAPS_TORTURE=$${RUNS:-200} go test -count=1 -timeout 12h -v -run TestFault ./test
+torture: build image ## every fault for long: make torture RUNS=200
+	GMAPS_TORTURE=$${RUNS:-200} $(MAKE) --no-print-directory torture-steps
+
+.PHONY: torture-steps
+torture-steps:
+	$(call end-to-end,-timeout 24h -run TestFault)
 
 .PHONY: fuzz
 fuzz: ## fuzz each decoder FUZZTIME (100000x, or a time as 5m)
@@ -58,8 +92,8 @@ lint: ## golangci-lint, installed into bin/ at its pinned version
 	bin/golangci-lint run ./...
 
 .PHONY: bench
-bench: build ## speed as ratios against named baselines, A/B interleaved
-	GMAPS_BIN=$(CURDIR)/$(BIN) go run ./test/bench $(BENCH)
+bench: build image ## speed as ratios against named baselines, A/B interleaved: make bench BENCH='-only B3,B4'
+	@test/engine.sh with env GMAPS_BIN=$(CURDIR)/$(BIN) GMAPS_TEST_FSYNC=on go run ./test/services -with postgres -- go run ./test/bench $(BENCH)
 
 .PHONY: generate
 generate: ## write docs/openapi.yaml from the code
@@ -71,10 +105,40 @@ verify: ## fail when a generated file or go.mod is stale
 	go run . -openapi | diff -u docs/openapi.yaml - || { echo 'docs/openapi.yaml is stale: make generate'; exit 1; }
 	go mod tidy -diff
 
+# The binary is for the engine's own machine, which may be another one than this. $(1) is the stage, $(2) the image.
+define build-image
+	@test/engine.sh up
+	@began=$$(date +%s); \
+	CGO_ENABLED=0 GOOS=linux GOARCH=$$(docker version -f '{{.Server.Arch}}') go build -trimpath -ldflags '$(LDFLAGS)' -o bin/linux/gmaps-scraper .; \
+	install -d -m 0700 bin/linux/rootfs/data; install -d -m 1777 bin/linux/rootfs/tmp; \
+	docker build -t $(2) --target $(1) -f Dockerfile --build-arg VERSION='$(VERSION)' \
+		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || true)" --build-arg SOURCE='$(SOURCE)' bin/linux >bin/image.log 2>&1 || { cat bin/image.log >&2; exit 1; }; \
+	echo "$(2): $$(docker image inspect -f '{{.Size}}' $(2) | awk '{printf "%.1f MB", $$1 / 1e6}'), built in $$(( $$(date +%s) - began )) s"
+endef
+
+.PHONY: engine
+engine: ## make sure that a Docker engine answers: yours as it is, or one of our own (test/engine.sh down stops it)
+	@test/engine.sh up
+
+.PHONY: env
+env: ## write .env with random passwords for compose.yaml; an .env that is there is left alone
+	@if [ -e .env ]; then echo '.env is there and was left as it is'; exit 0; fi; \
+	secret() { head -c 512 /dev/urandom | LC_ALL=C tr -dc 'a-zA-Z0-9' | head -c 32; }; \
+	gid=$$(stat -L -c %g /var/run/docker.sock 2>/dev/null || echo 0); \
+	umask 077; \
+	{ echo '# Read by docker compose. Made by make env; keep it to yourself.'; \
+	echo "POSTGRES_PASSWORD=$$(secret)"; echo "RABBITMQ_PASSWORD=$$(secret)"; echo "GMAPS_API_KEY=gk_$$(secret)"; \
+	echo '# The group that may use the Docker socket.'; echo "DOCKER_GID=$$gid"; } >.env; \
+	echo 'wrote .env'
+
 .PHONY: image
-image: ## container image gmaps-scraper:latest (needs a Docker engine)
-	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '$(LDFLAGS)' -o bin/linux/gmaps-scraper .
-	docker build -t gmaps-scraper:latest -f Dockerfile bin/linux
+image: ## container image gmaps-scraper:latest: the binary and nothing else (needs a Docker engine, or starts one)
+	$(call build-image,slim,gmaps-scraper:latest)
+
+.PHONY: image-browser
+image-browser: ## container image gmaps-scraper:browser: with Chromium
+	@docker image inspect debian:bookworm-slim >/dev/null 2>&1 || docker pull -q debian:bookworm-slim || test/images/base.sh
+	$(call build-image,browser,gmaps-scraper:browser)
 
 .PHONY: clean
 clean: ## remove what make made
