@@ -1,29 +1,23 @@
 package test
 
 import (
-	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"gmaps-scraper/api"
-	"gmaps-scraper/job"
 )
 
 // patience is how long a test waits for what must come. It is no measurement: only a bound on a hang.
@@ -32,30 +26,53 @@ const patience = 3 * time.Minute
 // leaseTTL is short here, so that a death is noticed soon.
 const leaseTTL = 2 * time.Second
 
-// world is a simulator and a Manager as real processes, and a client that outlives the Manager's deaths.
+// setup is what a world is made of. Its zero value is a Manager on the host with its embedded parts, which starts no workers.
+type setup struct {
+	// ground is where the Manager starts its workers: onProcess, onDocker or onSwarm. Empty: it starts none.
+	ground string
+	// servers replace the embedded parts. See realServers.
+	servers servers
+	// size is the number of places in each named set of the simulator, latency the delay of its answers.
+	size    int
+	latency time.Duration
+	// flags are the Manager's, after those that follow from the above: the last of a name holds.
+	flags []string
+	// env is added to the Manager's environment, and bin runs it instead of GMAPS_BIN.
+	env []string
+	bin string
+	// network is what the world's own network on an engine is called. Empty: any name.
+	network string
+	// contained runs the Manager as a container on the workers' network, with the engine's socket, instead of as a process on the host.
+	contained bool
+}
+
+// world is a simulator and a Manager as they run at a user's, and a client that outlives the Manager's deaths.
 type world struct {
 	t       *testing.T
 	bin     string
 	dir     string
-	maps    string // URL of the simulator
-	addr    string // of the Manager, the same over restarts
-	flags   []string
-	manager *process
+	maps    string // URL of the simulator, as workers and tests reach it
+	addr    string // of the Manager as the tests reach it, the same over restarts
+	setup   setup
+	ground  ground
+	servers servers // as the Manager reaches them
+	manager machine
 	key     string
 	client  *api.Client
 }
 
-// newWorld starts both. The simulator's named sets hold size places each.
-func newWorld(t *testing.T, size int, latency time.Duration, managerFlags ...string) *world {
+// newWorld starts both, and holds the Manager at the end of the test to leaving nothing behind.
+func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
-	bin := os.Getenv("GMAPS_BIN")
-	if bin == "" {
-		t.Skip("needs the built program in GMAPS_BIN: make test-e2e runs this")
-	}
-	w := &world{t: t, bin: bin, dir: t.TempDir(), addr: freeAddr(t), flags: managerFlags}
-	simulator := freeAddr(t)
+	w := &world{t: t, bin: cmp.Or(s.bin, binary(t)), dir: t.TempDir(), addr: freeAddr(t), setup: s, servers: s.servers}
+	w.ground = newGround(w, s.ground)
+	t.Cleanup(w.ground.raze)
+	w.servers = w.ground.reach(s.servers)
+
+	_, port, _ := net.SplitHostPort(freeAddr(t))
+	simulator := net.JoinHostPort(w.ground.host(), port)
 	w.maps = "http://" + simulator
-	sim := w.start("simulator", nil, "-simulator", "-addr", simulator, "-synthetic", strconv.Itoa(size), "-latency", latency.String())
+	sim := w.start("simulator", nil, "-simulator", "-addr", simulator, "-synthetic", strconv.Itoa(s.size), "-latency", s.latency.String())
 	t.Cleanup(sim.kill)
 	waitFor(t, "simulator", func() bool { return answers(w.maps + "/healthz") })
 
@@ -64,16 +81,42 @@ func newWorld(t *testing.T, size int, latency time.Duration, managerFlags ...str
 	if w.client, err = api.NewClient("http://"+w.addr, api.Secret(w.key), nil); err != nil {
 		t.Fatal(err)
 	}
-	w.startManager()
 	t.Cleanup(w.close)
+	w.startManager()
 	return w
+}
+
+// binary is the program under test.
+func binary(t *testing.T) string {
+	t.Helper()
+	bin := os.Getenv("GMAPS_BIN")
+	if bin == "" {
+		t.Skip("needs the built program in GMAPS_BIN: make test-e2e runs this")
+	}
+	return bin
 }
 
 func (w *world) startManager() {
 	w.t.Helper()
-	flags := append([]string{"-manager", "-addr", w.addr, "-data-dir", filepath.Join(w.dir, "data"), "-maps-url", w.maps, "-lease-ttl", leaseTTL.String()}, w.flags...)
-	w.manager = w.start("manager", []string{"GMAPS_API_KEY=" + w.key}, flags...)
+	if w.setup.contained {
+		w.manager = w.startContained()
+	} else {
+		w.manager = w.start("manager", w.managerEnv(), w.managerFlags("-addr", w.addr, "-data-dir", filepath.Join(w.dir, "data"))...)
+	}
 	w.waitReady()
+}
+
+// managerEnv is what the Manager has in its environment beyond that of the tests.
+func (w *world) managerEnv() []string {
+	return append([]string{"GMAPS_API_KEY=" + w.key}, w.setup.env...)
+}
+
+// managerFlags is the Manager's command line after the flags given.
+func (w *world) managerFlags(first ...string) []string {
+	flags := append([]string{"-manager", "-maps-url", w.maps, "-lease-ttl", leaseTTL.String()}, first...)
+	flags = append(flags, w.servers.flags()...)
+	flags = append(flags, w.ground.flags()...)
+	return append(flags, w.setup.flags...)
 }
 
 func (w *world) waitReady() {
@@ -81,18 +124,46 @@ func (w *world) waitReady() {
 	waitFor(w.t, "manager ready", func() bool { return answers("http://" + w.addr + "/readyz") })
 }
 
-// close stops the Manager as an operator does, and holds it to leaving nothing behind.
+// goneWithin is how long anything of the workers may be seen after the last job has ended: a heartbeat, a look of the Manager's, and the
+// engine's own time.
+const goneWithin = time.Minute
+
+// close holds the Manager to leaving nothing behind, and then stops it as an operator does. Jobs must have ended by now.
 func (w *world) close() {
-	w.manager.terminate(w.t)
-	if w.t.Failed() {
-		b, _ := os.ReadFile(filepath.Join(w.dir, "manager.log"))
-		w.t.Logf("manager's log ends:\n%s", b[max(0, len(b)-6000):])
-		for _, pid := range w.family() {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+	defer func() {
+		if w.t.Failed() {
+			b, _ := os.ReadFile(filepath.Join(w.dir, "manager.log"))
+			w.t.Logf("manager's log ends:\n%s", b[max(0, len(b)-6000):])
 		}
+	}()
+	if w.manager == nil {
 		return
 	}
-	waitFor(w.t, "no process left", func() bool { return len(w.family()) == 0 })
+	if w.t.Failed() {
+		w.explain()
+	}
+	w.wantGone(goneWithin)
+	w.manager.terminate(w.t)
+	w.wantGone(0)
+}
+
+// wantGone fails the test, unless it has failed already, if something is left of the workers.
+func (w *world) wantGone(d time.Duration) {
+	w.t.Helper()
+	left := w.ground.left()
+	for deadline := time.Now().Add(d); len(left) > 0 && !w.t.Failed() && time.Now().Before(deadline); left = w.ground.left() {
+		pause(context.Background(), 50*time.Millisecond)
+	}
+	if len(left) > 0 && !w.t.Failed() {
+		w.t.Errorf("left after %s: %s", d, strings.Join(left, ", "))
+	}
+}
+
+// machine is a running Manager, wherever it runs.
+type machine interface {
+	kill() // kill -9, and gone
+	signal(syscall.Signal)
+	terminate(*testing.T) // SIGTERM, with a bound on how long it may take
 }
 
 // process is a program under test. Its output is appended to a file named after it.
@@ -122,7 +193,6 @@ func (w *world) start(name string, env []string, args ...string) *process {
 	return p
 }
 
-// kill is kill -9.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
@@ -130,7 +200,6 @@ func (p *process) kill() {
 
 func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
-// terminate is SIGTERM, with a bound on how long the process may take.
 func (p *process) terminate(t *testing.T) {
 	t.Helper()
 	p.signal(syscall.SIGCONT)
@@ -141,247 +210,6 @@ func (p *process) terminate(t *testing.T) {
 		p.kill()
 		t.Errorf("%v did not stop within %s of SIGTERM", p.cmd.Args[1], patience)
 	}
-}
-
-// workers are the process ids of this Manager's live workers, as the system lists them.
-func (w *world) workers() []int {
-	return slices.DeleteFunc(w.family(), func(pid int) bool {
-		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-		return err != nil || filepath.Base(exe) != filepath.Base(w.bin)
-	})
-}
-
-// family are the workers and whatever else was started for them.
-func (w *world) family() []int {
-	var pids []int
-	names, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, name := range names {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-		if err == nil && strings.Contains(environ(pid), "GMAPS_MANAGER_URL=http://"+w.addr) && !isZombie(pid) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-func environ(pid int) string {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return string(b)
-}
-
-func isZombie(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return true
-	}
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
-}
-
-// killWorker kills one worker that has joined, some time within delay after it was chosen, and reports whether it lived until then.
-// Workers that have not spoken yet are spared: to lose those again and again is a broken image, which opens the breaker.
-func (w *world) killWorker(r *mathrand.Rand, delay time.Duration) bool {
-	page, err := w.client.Spawns(w.t.Context(), api.SpawnQuery{Live: true})
-	if err != nil {
-		return false
-	}
-	page.Spawns = slices.DeleteFunc(page.Spawns, func(s job.Spawn) bool { return s.State != job.SpawnRunning })
-	if len(page.Spawns) == 0 {
-		return false
-	}
-	chosen := page.Spawns[r.IntN(len(page.Spawns))]
-	pause(w.t.Context(), time.Duration(r.Int64N(int64(delay))))
-	for _, pid := range w.workers() {
-		if strings.Contains(environ(pid), "GMAPS_SPAWN_ID="+string(chosen.ID)) {
-			return syscall.Kill(pid, syscall.SIGKILL) == nil
-		}
-	}
-	return false
-}
-
-// ledger is the submitter's own record: what the Manager acknowledged, and what must come of it.
-type ledger struct {
-	w  *world
-	mu sync.Mutex
-	// expected maps each acknowledged job to the made-up set that it covers.
-	expected map[job.ID]string
-}
-
-func newLedger(w *world) *ledger { return &ledger{w: w, expected: map[job.ID]string{}} }
-
-// submit creates a job that covers a whole set with shards tasks, and repeats until the Manager acknowledges it, as a careful client does.
-func (l *ledger) submit(ctx context.Context, set string, shards int, change func(*api.NewJob)) (job.ID, error) {
-	var lines []string
-	for i := range shards {
-		lines = append(lines, fmt.Sprintf("synthetic:%s %d/%d", set, i+1, shards))
-	}
-	n := api.NewJob{Name: set, Lines: strings.Join(lines, "\n"), MaxAttempts: 100}
-	if change != nil {
-		change(&n)
-	}
-	key := rand.Text()
-	for {
-		j, err := l.w.client.Create(ctx, n, key)
-		if err == nil {
-			l.mu.Lock()
-			l.expected[j.ID] = set
-			l.mu.Unlock()
-			return j.ID, nil
-		}
-		var problem *api.Problem
-		if errors.As(err, &problem) && problem.Status < 500 {
-			return "", err
-		}
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-func (l *ledger) mustSubmit(set string, shards int, change func(*api.NewJob)) job.ID {
-	l.w.t.Helper()
-	ctx, cancel := context.WithTimeout(l.w.t.Context(), patience)
-	defer cancel()
-	id, err := l.submit(ctx, set, shards, change)
-	if err != nil {
-		l.w.t.Fatal(err)
-	}
-	return id
-}
-
-// balance waits until every acknowledged job is terminal and compares its places with those of its set.
-func (l *ledger) balance() (lost, doubled int) {
-	t := l.w.t
-	t.Helper()
-	l.mu.Lock()
-	expected := maps.Clone(l.expected)
-	l.mu.Unlock()
-	l.w.waitDrained()
-	want := map[string][]string{}
-	for id, set := range expected {
-		j := l.w.waitTerminal(id)
-		if j.State != job.Succeeded || j.Partial {
-			t.Errorf("job %s (%s) ended %s, partial %v: %s", id, set, j.State, j.Partial, j.Reason)
-		}
-		if want[set] == nil {
-			want[set] = l.w.truth(set)
-		}
-		got := l.w.places(id)
-		if len(got) != j.Counts.Places {
-			t.Errorf("job %s has %d rows but counts %d places", id, len(got), j.Counts.Places)
-		}
-		distinct := slices.Compact(slices.Sorted(slices.Values(got)))
-		doubled += len(got) - len(distinct)
-		for _, key := range want[set] {
-			if _, found := slices.BinarySearch(distinct, key); !found {
-				lost++
-			}
-		}
-		if extra := len(distinct) - len(want[set]); extra > 0 {
-			t.Errorf("job %s has %d places that are not in its set", id, extra)
-		}
-	}
-	if lost+doubled > 0 {
-		t.Errorf("%d places lost, %d doubled in %d jobs", lost, doubled, len(expected))
-	}
-	return lost, doubled
-}
-
-// waitDrained waits until no job has work left, however many there are, as long as something moves.
-func (w *world) waitDrained() {
-	w.t.Helper()
-	var last api.Stats
-	for moved := time.Now(); ; pause(w.t.Context(), 50*time.Millisecond) {
-		now, err := w.client.Stats(w.t.Context())
-		switch {
-		case err == nil && now.Jobs[job.Pending]+now.Jobs[job.Running] == 0:
-			return
-		case err == nil && (now.Results != last.Results || !maps.Equal(now.Jobs, last.Jobs)):
-			last, moved = now, time.Now()
-		case time.Since(moved) > patience:
-			w.t.Fatalf("nothing moved for %s: jobs %v, %d results", patience, last.Jobs, last.Results)
-		}
-	}
-}
-
-// waitTerminal returns the job once it has ended.
-func (w *world) waitTerminal(id job.ID) job.Job {
-	w.t.Helper()
-	var last job.Job
-	waitFor(w.t, "job "+string(id)+" to end", func() bool {
-		j, err := w.client.Job(w.t.Context(), id)
-		if err != nil {
-			return false
-		}
-		last = j
-		return j.State.Terminal()
-	})
-	return last
-}
-
-// places are the keys of a job's rows, as they are paged.
-func (w *world) places(id job.ID) []string {
-	w.t.Helper()
-	var keys []string
-	after := int64(0)
-	for {
-		page, err := w.client.Results(w.t.Context(), id, api.ResultQuery{After: after, Limit: 500})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		for _, r := range page.Results {
-			keys = append(keys, r.Place.Key())
-			after = r.Seq
-		}
-		if len(page.Results) == 0 {
-			return keys
-		}
-	}
-}
-
-// truth asks the simulator for the data ids of a set.
-func (w *world) truth(set string) []string {
-	w.t.Helper()
-	res, err := http.Get(w.maps + "/simulator/places?set=synthetic:" + set)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	var keys []string
-	for s := bufio.NewScanner(res.Body); s.Scan(); {
-		var line struct {
-			DataID string `json:"data_id"`
-		}
-		if err := json.Unmarshal(s.Bytes(), &line); err != nil {
-			w.t.Fatalf("%s: %v", s.Text(), err)
-		}
-		keys = append(keys, line.DataID)
-	}
-	if len(keys) == 0 {
-		w.t.Fatalf("the simulator has no set %q: %s", set, res.Status)
-	}
-	return keys
-}
-
-// spawns lists all spawns of a job.
-func (w *world) spawns(id job.ID) []job.Spawn {
-	w.t.Helper()
-	page, err := w.client.Spawns(w.t.Context(), api.SpawnQuery{JobID: id, Limit: 500})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return page.Spawns
-}
-
-// tasks lists the first tasks of a job; none while the Manager is away.
-func (w *world) tasks(id job.ID) []job.Task {
-	page, err := w.client.Tasks(w.t.Context(), id, api.TaskQuery{Limit: 500})
-	if err != nil {
-		return nil
-	}
-	return page.Tasks
 }
 
 // freeAddr is an address below the ports that the system gives to outgoing connections: while a Manager is dead, a worker that tries to
@@ -412,12 +240,26 @@ func answers(url string) bool {
 // waitFor polls until cond holds.
 func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	within(t, patience, what, cond)
+}
+
+// within is waitFor with a bound that is part of a promise.
+func within(t *testing.T, d time.Duration, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(d)
 	for !cond() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %s in vain: %s", patience, what)
+			t.Fatalf("waited %s in vain: %s", d, what)
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// pause waits as a nemesis does between its deeds: at random, not for a condition.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }
 

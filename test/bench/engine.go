@@ -226,8 +226,11 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // listen serves h on a free port of loopback until stop is called.
-func listen(h http.Handler) (base string, stop func(), err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func listen(h http.Handler) (base string, stop func(), err error) { return listenOn("127.0.0.1", h) }
+
+// listenOn does so on another address of this machine.
+func listenOn(host string, h http.Handler) (base string, stop func(), err error) {
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // bench is one comparison.
@@ -28,9 +29,14 @@ type bench struct {
 // benches is the table; each has a file of its own.
 func benches() []bench {
 	return []bench{
+		{"B1", "POST /jobs → first request of the worker spawned for it ÷ Engine API create + start → the same binary's first request, one at a time", benchFirstRequest},
+		{"B2", "200 jobs of one task at a cap of 4, until all is gone ÷ the Engine API, 4 at a time, with the same binary doing the same work", benchManyJobs},
+		{"B3", "creating a job at the Manager's API → its lease with a worker that waits ÷ River's Insert → Work, cooldown of 1 ms, same PostgreSQL", benchLease},
+		{"B4", "jobs created a second, each a transaction of its own and a ring, 8 writers ÷ River's Insert, same PostgreSQL", benchSubmit},
+		{"B5", "results handed in over HTTP, rows/s ÷ unnest … ON CONFLICT DO NOTHING of the same rows in batches of the same size, same PostgreSQL", benchIngest},
 		{"B6", "decode one place payload, all fields ÷ encoding/json into any", benchDecode},
 		{"B7", "places/s of the http engine against the simulator ÷ a bare net/http loop over the same requests", benchEngine},
-		{"B8", "memory that a queued job adds to the process ÷ 1 KB", benchMemory},
+		{"B8", "memory that a queued job adds to the Manager's process ÷ 1 KB", benchMemory},
 		{"B9", "a page of jobs and of results with 1 M results ÷ the same with 1 k", benchPages},
 		{"B10", "peak memory of an export of 1,000,000 results to CSV ÷ of 10,000", benchExport},
 	}
@@ -73,7 +79,7 @@ func (g goal) String() string {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, benches())
 	stop()
 	if errors.Is(err, flag.ErrHelp) {
@@ -160,7 +166,7 @@ func (r result) print(out io.Writer) (met bool) {
 		if !one.goal.met(median) {
 			verdict, met = "MISSED", false
 		}
-		fmt.Fprintf(out, "    %-12s median %.4f  min %.4f  max %.4f  goal %s  %s\n", one.name, median, s[0], s[len(s)-1], one.goal, verdict)
+		fmt.Fprintf(out, "    %-23s median %.4f  min %.4f  max %.4f  goal %s  %s\n", one.name, median, s[0], s[len(s)-1], one.goal, verdict)
 	}
 	for _, note := range r.notes {
 		fmt.Fprintf(out, "    %s\n", note)

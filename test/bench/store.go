@@ -11,43 +11,106 @@ import (
 	"runtime/debug"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"gmaps-scraper/gmaps"
 	"gmaps-scraper/job"
 	"gmaps-scraper/store"
+	"gmaps-scraper/store/postgres"
 	"gmaps-scraper/store/sqlite"
 )
 
-// benchMemory is B8: what queued jobs add to the memory of a process that holds the store, per job, against 1 KB.
-func benchMemory(ctx context.Context, rounds int) (_ result, err error) {
+// kind is a store that B8 and B9 are run on.
+type kind struct {
+	name    string
+	writers int // that queue jobs at a time
+	// open opens the store of that name, which is empty at first; the same name opens the same again.
+	open func(ctx context.Context, name string) (store.Store, error)
+	size func(ctx context.Context, name string) (int64, error)
+}
+
+// withKinds has do run on each kind of store, and puts the results together.
+func withKinds(ctx context.Context, do func(k kind) (result, error)) (_ result, err error) {
 	dir, err := os.MkdirTemp("", "bench-store-")
 	if err != nil {
 		return result{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := func(name string) string { return filepath.Join(dir, name+".db") }
+	bases := databases{}
+	defer func() { err = errors.Join(err, bases.drop(ctx)) }()
+	var all result
+	for _, k := range []kind{
+		{
+			name: "SQLite", writers: 1,
+			open: func(ctx context.Context, name string) (store.Store, error) {
+				return sqlite.Open(ctx, path(name), sqlite.Config{})
+			},
+			size: func(_ context.Context, name string) (int64, error) {
+				info, err := os.Stat(path(name))
+				if err != nil {
+					return 0, err
+				}
+				return info.Size(), nil
+			},
+		},
+		{
+			name: "PostgreSQL", writers: 8,
+			open: func(ctx context.Context, name string) (store.Store, error) {
+				d, err := bases.named(ctx, name)
+				if err != nil {
+					return nil, err
+				}
+				return postgres.Open(ctx, d.dsn, postgres.Config{})
+			},
+			size: bases.size,
+		},
+	} {
+		r, err := do(k)
+		if err != nil {
+			return all, fmt.Errorf("%s: %w", k.name, err)
+		}
+		for _, one := range r.ratios {
+			one.name = k.name + ", " + one.name
+			all.ratios = append(all.ratios, one)
+		}
+		for _, note := range r.notes {
+			all.notes = append(all.notes, k.name+": "+note)
+		}
+	}
+	return all, nil
+}
+
+// benchMemory is B8: what queued jobs add to the memory of a process that holds the store, per job, against 1 KB. With SQLite that is the
+// database's memory too.
+func benchMemory(ctx context.Context, rounds int) (result, error) {
+	return withKinds(ctx, func(k kind) (result, error) { return k.memory(ctx, rounds) })
+}
+
+func (k kind) memory(ctx context.Context, rounds int) (result, error) {
 	const (
 		kilobyte    = 1024
 		few, many   = 10_000, 100_000
 		queuedAnew  = few / 10
 		alreadyHere = many - queuedAnew
 	)
-	large := filepath.Join(dir, "large.db")
 	start := time.Now()
-	if _, err := occupied(ctx, large, alreadyHere); err != nil {
+	if _, err := k.occupied(ctx, "large", alreadyHere); err != nil {
 		return result{}, err
 	}
 	queueing := time.Since(start)
 
 	small, big := ratio{name: "10k jobs", goal: atMost(1)}, ratio{name: "100k jobs", goal: atMost(1)}
 	var none, a, b int
+	var err error
 	for i := range rounds {
-		fresh := func(name string) string { return filepath.Join(dir, fmt.Sprint(name, i, ".db")) }
-		if none, err = occupied(ctx, fresh("empty"), 0); err != nil {
+		if none, err = k.occupied(ctx, fmt.Sprint("empty", i), 0); err != nil {
 			return result{}, err
 		}
-		if a, err = occupied(ctx, fresh("few"), few); err != nil {
+		if a, err = k.occupied(ctx, fmt.Sprint("few", i), few); err != nil {
 			return result{}, err
 		}
-		if b, err = occupied(ctx, large, queuedAnew); err != nil {
+		if b, err = k.occupied(ctx, "large", queuedAnew); err != nil {
 			return result{}, err
 		}
 		small.samples = append(small.samples, float64(a-none)/few/kilobyte)
@@ -58,22 +121,28 @@ func benchMemory(ctx context.Context, rounds int) (_ result, err error) {
 		ratios: []ratio{small, big},
 		notes: []string{
 			fmt.Sprintf("last round: %d MB with no jobs, %d MB with 10k, %d MB with 100k (resident where the system tells it, else Go's)", none/mb, a/mb, b/mb),
-			fmt.Sprintf("%.0f jobs queued a second, one after the other, each synced to the disk", alreadyHere/queueing.Seconds()),
+			fmt.Sprintf("%.0f jobs queued a second, %d at a time, each synced to the disk if the database does that", alreadyHere/queueing.Seconds(), k.writers),
 		},
 	}, nil
 }
 
-// occupied queues n more jobs in the store at path, asks what a Manager asks, and returns the memory that the process then holds.
-func occupied(ctx context.Context, path string, n int) (bytes int, err error) {
-	s, err := sqlite.Open(ctx, path, sqlite.Config{})
+// occupied queues n more jobs in the store of that name, asks what a Manager asks, and returns the memory that the process then holds.
+func (k kind) occupied(ctx context.Context, name string, n int) (bytes int, err error) {
+	s, err := k.open(ctx, name)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	group, within := errgroup.WithContext(ctx)
+	group.SetLimit(k.writers)
 	for i := range n {
-		if _, err := queue(ctx, s, fmt.Sprint("cafe ", i)); err != nil {
-			return 0, err
-		}
+		group.Go(func() error {
+			_, err := queue(within, s, fmt.Sprint("cafe ", i))
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
 	}
 	for range 20 {
 		if _, err := s.Jobs(ctx, store.JobFilter{}); err != nil {
@@ -93,7 +162,7 @@ func occupied(ctx context.Context, path string, n int) (bytes int, err error) {
 	return resident(), nil
 }
 
-func queue(ctx context.Context, s *sqlite.Store, keyword string) (job.Job, error) {
+func queue(ctx context.Context, s store.Store, keyword string) (job.Job, error) {
 	spec := job.Spec{Inputs: []job.Input{{Text: keyword}}}
 	if err := spec.Validate(); err != nil {
 		return job.Job{}, err
@@ -122,20 +191,19 @@ func resident() int {
 }
 
 // benchPages is B9: a page of jobs and a page of results in a large store, against a small one.
-func benchPages(ctx context.Context, rounds int) (_ result, err error) {
-	dir, err := os.MkdirTemp("", "bench-store-")
-	if err != nil {
-		return result{}, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+func benchPages(ctx context.Context, rounds int) (result, error) {
+	return withKinds(ctx, func(k kind) (result, error) { return k.pages(ctx, rounds) })
+}
+
+func (k kind) pages(ctx context.Context, rounds int) (_ result, err error) {
 	start := time.Now()
-	large, err := fill(ctx, filepath.Join(dir, "large.db"), 5_000, 1_000_000)
+	large, err := k.fill(ctx, "large", 5_000, 1_000_000)
 	if err != nil {
 		return result{}, err
 	}
 	defer func() { err = errors.Join(err, large.Close()) }()
 	took := time.Since(start)
-	small, err := fill(ctx, filepath.Join(dir, "small.db"), 100, 1_000)
+	small, err := k.fill(ctx, "small", 100, 1_000)
 	if err != nil {
 		return result{}, err
 	}
@@ -165,23 +233,23 @@ func benchPages(ctx context.Context, rounds int) (_ result, err error) {
 		ratios = append(ratios, r)
 		notes = append(notes, fmt.Sprintf("%s, last round: %v ÷ %v", one.name, a.time, b.time))
 	}
-	size, err := os.Stat(filepath.Join(dir, "large.db"))
+	size, err := k.size(ctx, "large")
 	if err != nil {
 		return result{}, err
 	}
-	notes = append(notes, fmt.Sprintf("1 M results stored in %v, %.0f a second, %d MB", took.Round(time.Second), 1e6/took.Seconds(), size.Size()>>20))
+	notes = append(notes, fmt.Sprintf("1 M results stored in %v, %.0f a second, %d MB", took.Round(time.Second), 1e6/took.Seconds(), size>>20))
 	return result{ratios: ratios, notes: notes}, nil
 }
 
 // filled is a store with one job that has results, among others that wait.
 type filled struct {
-	*sqlite.Store
+	store.Store
 	job     job.ID
 	results int
 }
 
-func fill(ctx context.Context, path string, jobs, results int) (_ *filled, err error) {
-	s, err := sqlite.Open(ctx, path, sqlite.Config{})
+func (k kind) fill(ctx context.Context, name string, jobs, results int) (_ *filled, err error) {
+	s, err := k.open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
