@@ -67,18 +67,7 @@ func (t *tx) leaseRow(ctx context.Context, f job.Fence) (leaseRow, error) {
 // live reports whether writes under the lease count.
 func (l *leaseRow) live(now int64) bool { return l.ended == 0 && l.expires > now }
 
-func (l *leaseRow) order() job.Order { return orderFor(l.job.state, l.spawnState) }
-
-func orderFor(j job.State, s job.SpawnState) job.Order {
-	switch {
-	case j.Terminal():
-		return job.Cancel
-	case j == job.Paused, s == job.SpawnStopping, s == job.SpawnEnded:
-		return job.Drain
-	default:
-		return job.Continue
-	}
-}
+func (l *leaseRow) order() job.Order { return store.OrderFor(l.job.state, l.spawnState) }
 
 type renewal struct {
 	job      job.State
@@ -116,7 +105,7 @@ func (s *Store) Renew(ctx context.Context, f job.Fence, ttl time.Duration) (job.
 	if err != nil {
 		return "", fmt.Errorf("renew lease %d: %w", f, err)
 	}
-	return orderFor(found[0].job, found[0].spawn), nil
+	return store.OrderFor(found[0].job, found[0].spawn), nil
 }
 
 // LeaseOwner implements store.Store.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"gmaps-scraper/job"
 	"gmaps-scraper/store"
@@ -207,18 +206,7 @@ func (t *tx) endOfSpawn(ctx context.Context, f job.Fence, gaveBack bool) error {
 
 // spawnEvent writes the end of a worker to its job's timeline.
 func (t *tx) spawnEvent(key int64, row job.Spawn, e store.SpawnEnd) {
-	kind, text := job.EventSpawnEnded, fmt.Sprintf("%s ended: %s", row.Name(), strings.ReplaceAll(string(e.Outcome), "_", " "))
-	facts := map[string]any{"spawn": row.ID, "outcome": e.Outcome}
-	if e.Outcome == job.CreateError || e.Outcome == job.NeverLeased {
-		kind = job.EventSpawnFailed
-	}
-	if e.ExitCode != nil {
-		text += fmt.Sprintf(" with code %d", *e.ExitCode)
-		facts["exit_code"] = *e.ExitCode
-	}
-	if reason := cmp.Or(e.Reason, row.Reason); reason != "" {
-		text += ": " + reason
-	}
+	kind, text, facts := e.Event(row)
 	t.event(key, kind, text, facts)
 }
 

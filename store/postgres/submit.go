@@ -2,14 +2,9 @@ package postgres
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
-	"gmaps-scraper/gmaps"
 	"gmaps-scraper/job"
 	"gmaps-scraper/store"
 )
@@ -94,7 +89,7 @@ func (t *tx) submit(ctx context.Context, f job.Fence, in *batch) (ack job.Ack, e
 	}
 	ack.New, ack.Duplicates = fresh, len(in.places.keys)-fresh
 	if l.job.maxResults > 0 && l.job.places+len(in.places.keys) > l.job.maxResults {
-		if ack.New, ack.Duplicates, err = t.fill(ctx, &l.job, &in.places); err != nil {
+		if ack.New, ack.Duplicates, err = t.fill(ctx, &l.job, in); err != nil {
 			return job.Ack{}, err
 		}
 	}
@@ -112,9 +107,9 @@ func scanAck(r scanner) (a job.Ack, err error) {
 }
 
 // fill stores places in their order until the job has as many as it may have. What comes after is not looked at.
-func (t *tx) fill(ctx context.Context, j *jobRow, places *placeColumns) (fresh, duplicates int, err error) {
+func (t *tx) fill(ctx context.Context, j *jobRow, in *batch) (fresh, duplicates int, err error) {
 	var there []string
-	ask(t, &there, scanText, knownPlaces, j.key, places.keys)
+	ask(t, &there, scanText, knownPlaces, j.key, in.places.keys)
 	if err := t.flush(ctx); err != nil {
 		return 0, 0, err
 	}
@@ -123,17 +118,17 @@ func (t *tx) fill(ctx context.Context, j *jobRow, places *placeColumns) (fresh, 
 		known[key] = true
 	}
 	var take placeColumns
-	for i, key := range places.keys {
+	for _, r := range in.rows {
 		if j.places+fresh >= j.maxResults {
 			break
 		}
-		if known[key] {
+		if known[r.Key] {
 			duplicates++
 			continue
 		}
-		known[key] = true
+		known[r.Key] = true
 		fresh++
-		take.add(places.at(i))
+		take.add(r)
 	}
 	if fresh > 0 {
 		t.exec(insertFresh, append(append([]any{j.key}, take.columns()...), t.now)...)
@@ -143,8 +138,9 @@ func (t *tx) fill(ctx context.Context, j *jobRow, places *placeColumns) (fresh, 
 
 // batch is a job.Batch as it is stored.
 type batch struct {
-	places  placeColumns
-	finders []int64 // the tasks of places, each once
+	rows    []store.PlaceRow
+	places  placeColumns // the rows
+	finders []int64      // the tasks of places, each once
 	steps   []job.TaskStep
 	digest  []byte
 }
@@ -157,16 +153,7 @@ func (b *batch) stepIDs() []int64 {
 	return ids
 }
 
-// placeRow is a place as it is stored, placeColumns many of them.
-type placeRow struct {
-	task                              int64
-	key                               string
-	rating                            float64
-	website, phone                    bool
-	country, city, category, searched string
-	json                              string
-}
-
+// placeColumns are places as unnest takes them.
 type placeColumns struct {
 	tasks                                 []int64
 	keys                                  []string
@@ -176,70 +163,33 @@ type placeColumns struct {
 	json                                  []string
 }
 
-func (c *placeColumns) add(r placeRow) {
-	c.tasks, c.keys, c.ratings = append(c.tasks, r.task), append(c.keys, r.key), append(c.ratings, r.rating)
-	c.websites, c.phones = append(c.websites, r.website), append(c.phones, r.phone)
-	c.countries, c.cities, c.categories = append(c.countries, r.country), append(c.cities, r.city), append(c.categories, r.category)
-	c.search, c.json = append(c.search, r.searched), append(c.json, r.json)
-}
-
-func (c *placeColumns) at(i int) placeRow {
-	return placeRow{c.tasks[i], c.keys[i], c.ratings[i], c.websites[i], c.phones[i], c.countries[i], c.cities[i], c.categories[i], c.search[i], c.json[i]}
+func (c *placeColumns) add(r store.PlaceRow) {
+	c.tasks, c.keys, c.ratings = append(c.tasks, int64(r.Task)), append(c.keys, r.Key), append(c.ratings, r.Rating)
+	c.websites, c.phones = append(c.websites, r.Website), append(c.phones, r.Phone)
+	c.countries, c.cities, c.categories = append(c.countries, r.Country), append(c.cities, r.City), append(c.categories, r.Category)
+	c.search, c.json = append(c.search, r.Search), append(c.json, r.JSON)
 }
 
 func (c *placeColumns) columns() []any {
 	return []any{c.tasks, c.keys, c.ratings, c.websites, c.phones, c.countries, c.cities, c.categories, c.search, c.json}
 }
 
-// encode prepares a batch outside of the transaction, and digests it.
+// encode prepares a batch outside of the transaction.
 func encode(b job.Batch) (*batch, error) {
-	const digestBytes = 16 // of SHA-256: enough to tell the batches of one lease apart
-	h := sha256.New()
-	write := func(id job.TaskID, body []byte) {
-		var head [16]byte // the length keeps one item's end from reading as the next one's beginning
-		binary.LittleEndian.PutUint64(head[:], uint64(id))
-		binary.LittleEndian.PutUint64(head[8:], uint64(len(body)))
-		h.Write(head[:])
-		h.Write(body)
+	rows, digest, err := store.Encode(b)
+	if err != nil {
+		return nil, err
 	}
-	in := &batch{steps: b.Tasks}
+	in := &batch{rows: rows, steps: b.Tasks, digest: digest}
 	finders := make(map[job.TaskID]bool)
-	for i := range b.Places {
-		p, task := &b.Places[i].Place, b.Places[i].TaskID
-		body, err := json.Marshal(p)
-		if err != nil {
-			return nil, fmt.Errorf("encode place %s: %w", p.Key(), err)
+	for i := range rows {
+		r := &rows[i]
+		if !finders[r.Task] {
+			finders[r.Task] = true
+			in.finders = append(in.finders, int64(r.Task))
 		}
-		write(task, body)
-		if !finders[task] {
-			finders[task] = true
-			in.finders = append(in.finders, int64(task))
-		}
-		in.places.add(placeRow{
-			task: int64(task), key: soundText(p.Key()), rating: p.Rating, website: p.Website != "", phone: p.Phone != "",
-			country: strings.ToUpper(p.AddressParts.CountryCode), city: strings.ToLower(p.AddressParts.City),
-			category: strings.ToLower(mainCategory(p)), searched: searched(p), json: string(body),
-		})
+		r.Key = soundText(r.Key)
+		in.places.add(*r)
 	}
-	for _, step := range b.Tasks {
-		body, err := json.Marshal(step)
-		if err != nil {
-			return nil, fmt.Errorf("encode step of task %d: %w", step.TaskID, err)
-		}
-		write(step.TaskID, body)
-	}
-	in.digest = h.Sum(nil)[:digestBytes]
 	return in, nil
-}
-
-func mainCategory(p *gmaps.Place) string {
-	if len(p.Categories) == 0 {
-		return ""
-	}
-	return p.Categories[0]
-}
-
-// searched is the text that a search looks in. The fields stand on lines of their own, so that no match runs over two.
-func searched(p *gmaps.Place) string {
-	return strings.ToLower(strings.Join([]string{p.Title, mainCategory(p), p.Address, p.Phone, p.Website}, "\n"))
 }

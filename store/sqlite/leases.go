@@ -36,16 +36,7 @@ func (t *tx) leaseRow(ctx context.Context, f job.Fence) (l leaseRow, err error) 
 // live reports whether writes under the lease count.
 func (l *leaseRow) live(now int64) bool { return l.ended == 0 && l.expires > now }
 
-func (l *leaseRow) order() job.Order {
-	switch {
-	case l.job.state.Terminal():
-		return job.Cancel
-	case l.job.state == job.Paused, l.spawnState == job.SpawnStopping, l.spawnState == job.SpawnEnded:
-		return job.Drain
-	default:
-		return job.Continue
-	}
-}
+func (l *leaseRow) order() job.Order { return store.OrderFor(l.job.state, l.spawnState) }
 
 // Renew implements store.Store. The order for any lease of a job that is over is Cancel, so that a worker learns why its fence is stale.
 func (s *Store) Renew(ctx context.Context, f job.Fence, ttl time.Duration) (order job.Order, err error) {

@@ -218,18 +218,7 @@ func (t *tx) spawnEvent(ctx context.Context, row job.Spawn, e store.SpawnEnd) er
 	if err != nil {
 		return err
 	}
-	kind, text := job.EventSpawnEnded, fmt.Sprintf("%s ended: %s", row.Name(), strings.ReplaceAll(string(e.Outcome), "_", " "))
-	facts := map[string]any{"spawn": row.ID, "outcome": e.Outcome}
-	if e.Outcome == job.CreateError || e.Outcome == job.NeverLeased {
-		kind = job.EventSpawnFailed
-	}
-	if e.ExitCode != nil {
-		text += fmt.Sprintf(" with code %d", *e.ExitCode)
-		facts["exit_code"] = *e.ExitCode
-	}
-	if reason := cmp.Or(e.Reason, row.Reason); reason != "" {
-		text += ": " + reason
-	}
+	kind, text, facts := e.Event(row)
 	return t.event(ctx, key, kind, text, facts)
 }
 

@@ -2,16 +2,11 @@ package sqlite
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	"gmaps-scraper/gmaps"
 	"gmaps-scraper/job"
 	"gmaps-scraper/store"
 )
@@ -22,7 +17,7 @@ const limitReached = "max results reached"
 // Submit implements store.Store. A replay is known by its content: it is answered as the first time, and counts nothing twice,
 // also when its lease has ended since. A place is taken from any task of the lease's job, a step only from a task that f still holds.
 func (s *Store) Submit(ctx context.Context, f job.Fence, b job.Batch) (ack job.Ack, err error) {
-	places, digest, err := encode(b)
+	places, digest, err := store.Encode(b)
 	if err != nil {
 		return job.Ack{}, fmt.Errorf("submit under lease %d: %w", f, err)
 	}
@@ -57,7 +52,7 @@ func (s *Store) Submit(ctx context.Context, f job.Fence, b job.Batch) (ack job.A
 	return ack, nil
 }
 
-func (t *tx) submit(ctx context.Context, l *leaseRow, places []placeRow, steps []job.TaskStep) (ack job.Ack, err error) {
+func (t *tx) submit(ctx context.Context, l *leaseRow, places []store.PlaceRow, steps []job.TaskStep) (ack job.Ack, err error) {
 	if err := t.checkTasks(ctx, l.job.key, places); err != nil {
 		return job.Ack{}, err
 	}
@@ -89,11 +84,11 @@ func (t *tx) submit(ctx context.Context, l *leaseRow, places []placeRow, steps [
 }
 
 // checkTasks refuses places of tasks that are not of the job.
-func (t *tx) checkTasks(ctx context.Context, key int64, places []placeRow) error {
+func (t *tx) checkTasks(ctx context.Context, key int64, places []store.PlaceRow) error {
 	const taskOfJob = `SELECT 1 FROM tasks WHERE id = ? AND job_key = ?`
 	known := make(map[job.TaskID]bool)
 	for i := range places {
-		id := places[i].task
+		id := places[i].Task
 		if known[id] {
 			continue
 		}
@@ -190,65 +185,8 @@ func (t *tx) bury(ctx context.Context, l *leaseRow, task job.Task, why string, s
 	return t.event(ctx, l.job.key, job.EventTaskDead, text, map[string]any{"task": task.ID, "query": task.Query.Keyword, "error": why})
 }
 
-// placeRow is a place as it is stored.
-type placeRow struct {
-	task                              job.TaskID
-	key                               string
-	rating                            float64
-	website, phone                    bool
-	country, city, category, searched string
-	json                              string
-}
-
-// encode prepares a batch outside of the transaction, and digests it.
-func encode(b job.Batch) ([]placeRow, []byte, error) {
-	const digestBytes = 16 // of SHA-256: enough to tell the batches of one lease apart
-	h := sha256.New()
-	write := func(id job.TaskID, body []byte) {
-		var head [16]byte // the length keeps one item's end from reading as the next one's beginning
-		binary.LittleEndian.PutUint64(head[:], uint64(id))
-		binary.LittleEndian.PutUint64(head[8:], uint64(len(body)))
-		h.Write(head[:])
-		h.Write(body)
-	}
-	rows := make([]placeRow, len(b.Places))
-	for i := range b.Places {
-		p := &b.Places[i].Place
-		body, err := json.Marshal(p)
-		if err != nil {
-			return nil, nil, fmt.Errorf("encode place %s: %w", p.Key(), err)
-		}
-		write(b.Places[i].TaskID, body)
-		rows[i] = placeRow{
-			task: b.Places[i].TaskID, key: p.Key(), rating: p.Rating, website: p.Website != "", phone: p.Phone != "",
-			country: strings.ToUpper(p.AddressParts.CountryCode), city: strings.ToLower(p.AddressParts.City),
-			category: strings.ToLower(mainCategory(p)), searched: searched(p), json: string(body),
-		}
-	}
-	for _, step := range b.Tasks {
-		body, err := json.Marshal(step)
-		if err != nil {
-			return nil, nil, fmt.Errorf("encode step of task %d: %w", step.TaskID, err)
-		}
-		write(step.TaskID, body)
-	}
-	return rows, h.Sum(nil)[:digestBytes], nil
-}
-
-func mainCategory(p *gmaps.Place) string {
-	if len(p.Categories) == 0 {
-		return ""
-	}
-	return p.Categories[0]
-}
-
-// searched is the text that a search looks in. The fields stand on lines of their own, so that no match runs over two.
-func searched(p *gmaps.Place) string {
-	return strings.ToLower(strings.Join([]string{p.Title, mainCategory(p), p.Address, p.Phone, p.Website}, "\n"))
-}
-
 // insertPlaces stores what the job does not have yet, up to its limit.
-func (t *tx) insertPlaces(ctx context.Context, j *jobRow, places []placeRow) (fresh, duplicates int, err error) {
+func (t *tx) insertPlaces(ctx context.Context, j *jobRow, places []store.PlaceRow) (fresh, duplicates int, err error) {
 	const insertPlace = `INSERT INTO results (job_key, place_key, task_id, found_at, rating, website, phone, country, city, category, search, place)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_key, place_key) DO NOTHING`
 	for i := range places {
@@ -256,7 +194,7 @@ func (t *tx) insertPlaces(ctx context.Context, j *jobRow, places []placeRow) (fr
 			break
 		}
 		p := &places[i]
-		n, err := t.exec(ctx, insertPlace, j.key, p.key, p.task, t.now, p.rating, p.website, p.phone, p.country, p.city, p.category, p.searched, p.json)
+		n, err := t.exec(ctx, insertPlace, j.key, p.Key, p.Task, t.now, p.Rating, p.Website, p.Phone, p.Country, p.City, p.Category, p.Search, p.JSON)
 		if err != nil {
 			return 0, 0, err
 		}
