@@ -29,7 +29,7 @@ demo: build ## simulator + Manager + spawned workers: from a query to rows, then
 
 # The wrapper stops what it started, an engine or a swarm, also when a step fails or Ctrl-C ends it.
 .PHONY: test
-test: ## everything that CI runs
+test: ## all but the longest faults, which are in test-faults
 	@test/engine.sh with $(MAKE) --no-print-directory test-steps
 
 .PHONY: test-steps
