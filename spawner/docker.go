@@ -89,7 +89,7 @@ func (d *Docker) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.engine.info(ctx, "check", cli); err != nil {
+	if err := d.engine.learn(ctx, "check", cli); err != nil {
 		return err
 	}
 	if err := d.checkNetwork(ctx, "check"); err != nil {

@@ -74,9 +74,9 @@ func (r *dockerRig) inTurn(t *testing.T) {
 func (r *dockerRig) buildImage(t *testing.T, file, ref string) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "worker")
-	make := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./spawnertest/worker")
-	make.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
-	if out, err := make.CombinedOutput(); err != nil {
+	compile := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./spawnertest/worker")
+	compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if out, err := compile.CombinedOutput(); err != nil {
 		t.Fatalf("build worker: %v\n%s", err, out)
 	}
 	b, err := os.ReadFile(binary)

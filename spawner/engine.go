@@ -84,20 +84,20 @@ func (e *engine) client(ctx context.Context, op string) (*client.Client, error) 
 		return nil, e.refused(op, "reach the Docker engine", err)
 	}
 	cli.NegotiateAPIVersionPing(ping)
-	if _, err := e.info(ctx, op, cli); err != nil {
+	if err := e.learn(ctx, op, cli); err != nil {
 		return nil, err
 	}
 	return cli, nil
 }
 
-// info asks the engine for its facts: processors, memory, operating system, Swarm.
-func (e *engine) info(ctx context.Context, op string, cli *client.Client) (system.Info, error) {
+// learn asks the engine for its facts: processors, memory, operating system, Swarm. See known.
+func (e *engine) learn(ctx context.Context, op string, cli *client.Client) error {
 	info, err := cli.Info(ctx)
 	if err != nil {
-		return system.Info{}, e.refused(op, "read the Docker engine's facts", err)
+		return e.refused(op, "read the Docker engine's facts", err)
 	}
 	e.facts.Store(&info)
-	return info, nil
+	return nil
 }
 
 // known returns the engine's facts when it last told them; zero before that.

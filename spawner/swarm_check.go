@@ -187,7 +187,7 @@ func unmet(constraints []string, n swarm.Node) string {
 		if m == nil {
 			continue
 		}
-		value := ""
+		var value string
 		switch key := strings.ToLower(m[1]); {
 		case key == "node.id":
 			value = n.ID

@@ -113,7 +113,7 @@ func (s *Swarm) secret(ctx context.Context, api *client.Client, spec Spec, user 
 	content := encodeSecrets(spec.Secrets)
 	sum := sha256.Sum256(content)
 	name := spec.Name + "-" + hex.EncodeToString(sum[:4])
-	id := ""
+	var id string
 	made, err := api.SecretCreate(ctx, swarm.SecretSpec{Annotations: swarm.Annotations{Name: name, Labels: s.engine.labels(spec)}, Data: content})
 	switch {
 	case err == nil:

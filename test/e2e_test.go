@@ -187,7 +187,7 @@ func TestQuickStartOfTheDocument(t *testing.T) {
   -spawner-image gmaps-scraper:latest
   -spawner-network gmaps-network`
 	engineAPI(t)
-	real, name := realServers(t), "gmaps-e2e-quick-"+randomName()
+	servers, name := realServers(t), "gmaps-e2e-quick-"+randomName()
 	var ports []string // one port leads to a server from the loopback, as the Manager sees it, and from the containers' side
 	local := func(address string) string {
 		_, port, _ := net.SplitHostPort(forward(t, freeAddr(t), hostPort(address)).addr)
@@ -195,15 +195,15 @@ func TestQuickStartOfTheDocument(t *testing.T) {
 		return through(address, "localhost:"+port)
 	}
 	flags := strings.Fields(strings.NewReplacer("'", "",
-		"postgres://user:pass@localhost/gmaps", real.postgres, "amqp://guest:guest@localhost:5672/", local(real.rabbitmq), "localhost:6379", local(real.redis),
+		"postgres://user:pass@localhost/gmaps", servers.postgres, "amqp://guest:guest@localhost:5672/", local(servers.rabbitmq), "localhost:6379", local(servers.redis),
 		"gmaps-scraper:latest", workerImage(t), "gmaps-network", name).Replace(quickStart))
 	w := newWorld(t, setup{ground: onDocker, network: name, size: 300, latency: 100 * time.Millisecond, flags: flags})
-	redis := forward(t, net.JoinHostPort(w.ground.host(), ports[1]), hostPort(real.redis))
+	redis := forward(t, net.JoinHostPort(w.ground.host(), ports[1]), hostPort(servers.redis))
 	l := newLedger(w)
 	id := l.mustSubmit("quick", 2, func(n *api.NewJob) { n.Priority = 7 })
 	waitFor(t, "docker ps --filter label=gmaps.worker=true to show a worker", func() bool { return len(w.workersOf(id)) == 1 })
 	w.wantAsDocumented(id)
-	if env := w.environment(w.workersOf(id)); env["GMAPS_RABBITMQ_URL"] != through(real.rabbitmq, net.JoinHostPort(w.ground.host(), ports[0])) {
+	if env := w.environment(w.workersOf(id)); env["GMAPS_RABBITMQ_URL"] != through(servers.rabbitmq, net.JoinHostPort(w.ground.host(), ports[0])) {
 		t.Errorf("the worker was told of RabbitMQ at %q, want at %s:%s", env["GMAPS_RABBITMQ_URL"], w.ground.host(), ports[0])
 	}
 	l.balance("none: the document's quick start", 1)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
@@ -317,7 +318,7 @@ func (e *engine) removeNetwork() {
 	defer cancel()
 	var err error
 	for ctx.Err() == nil {
-		if err = e.api.NetworkRemove(ctx, e.networkID); err == nil || client.IsErrNotFound(err) {
+		if err = e.api.NetworkRemove(ctx, e.networkID); err == nil || cerrdefs.IsNotFound(err) {
 			return
 		}
 		pause(ctx, 100*time.Millisecond)

@@ -64,14 +64,14 @@ func (s *socket) appear() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	real := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
-	if real == "" {
-		real = "/var/run/docker.sock"
+	engine := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
+	if engine == "" {
+		engine = "/var/run/docker.sock"
 	}
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "docker"})
 	proxy.FlushInterval = -1
 	proxy.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", real)
+		return (&net.Dialer{}).DialContext(ctx, "unix", engine)
 	}}
 	proxy.ErrorLog = discardLog
 	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }

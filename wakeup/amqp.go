@@ -99,7 +99,7 @@ func DialAMQP(ctx context.Context, rawURL string, c AMQPConfig) (*AMQP, error) {
 		}
 	}
 	inTime, wanted := guard.Stop(), unlink()
-	if err == nil && !(inTime && wanted) {
+	if err == nil && (!inTime || !wanted) {
 		err = net.ErrClosed
 	}
 	if err != nil {

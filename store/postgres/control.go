@@ -51,7 +51,7 @@ func (s *Store) Resume(ctx context.Context, id job.ID) (job.Job, error) {
 
 // Retry implements store.Store. A job that has ended, whose deadline is gone with its end, gets its MaxTime anew from the next lease on.
 func (s *Store) Retry(ctx context.Context, id job.ID) (job.Job, error) {
-	return s.change(ctx, "retry", id, func(ctx context.Context, t *tx, j *jobRow) error {
+	return s.change(ctx, "retry", id, func(_ context.Context, t *tx, j *jobRow) error {
 		const (
 			// Crashes stay: a task that killed its worker goes on being leased alone.
 			openAgain = `UPDATE tasks SET state = 'open', attempts = 0, not_before = 0, error = '', updated_at = $1 WHERE job_key = $2 AND state IN ('dead', 'skipped')`

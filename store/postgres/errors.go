@@ -180,7 +180,7 @@ func explain(err error, cc *pgx.ConnConfig) error {
 	if !errors.As(err, &said) {
 		return err
 	}
-	mend := ""
+	var mend string
 	switch said.Code {
 	case invalidPassword, invalidAuthorization:
 		mend = fmt.Sprintf("it refuses the login of %q: correct user and password of the DSN, or the server's pg_hba.conf", cc.User)

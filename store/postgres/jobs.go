@@ -132,7 +132,7 @@ func (w *where) add(condition string, arg any) {
 }
 
 func (w *where) question(from, order string, limit int) (question string, args []any) {
-	args = append(w.args, limit)
+	args = append(slices.Clone(w.args), limit)
 	return fmt.Sprintf("%s WHERE %s %s LIMIT $%d", from, strings.Join(w.conditions, ` AND `), order, len(args)), args
 }
 

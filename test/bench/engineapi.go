@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
@@ -79,7 +80,7 @@ func (b *bare) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	errs := []error{b.removeAll(ctx, benchLabel+"="+b.name), b.removeAll(ctx, instanceLabel+"="+b.name)}
-	if err := b.engine.NetworkRemove(ctx, b.name); err != nil && !client.IsErrNotFound(err) {
+	if err := b.engine.NetworkRemove(ctx, b.name); err != nil && !cerrdefs.IsNotFound(err) {
 		errs = append(errs, err)
 	}
 	return errors.Join(append(errs, b.engine.Close())...)
@@ -90,7 +91,7 @@ func (b *bare) removeAll(ctx context.Context, label string) error {
 	errs := []error{err}
 	for _, c := range found {
 		err := b.engine.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
-		if err != nil && !client.IsErrNotFound(err) {
+		if err != nil && !cerrdefs.IsNotFound(err) {
 			errs = append(errs, err)
 		}
 	}

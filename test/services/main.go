@@ -129,7 +129,7 @@ func command(ctx context.Context, env, args []string) (int, error) {
 	case errors.As(err, &exit) && exit.ExitCode() > 0:
 		return exit.ExitCode(), nil
 	case ctx.Err() != nil:
-		return 130, nil
+		return 130, nil //nolint:nilerr // it ended because it was told to
 	default:
 		return exitFailed, err
 	}
