@@ -29,7 +29,7 @@ demo: build ## simulator + Manager + spawned workers: from a query to rows, then
 
 # The wrapper stops what it started, an engine or a swarm, also when a step fails or Ctrl-C ends it.
 .PHONY: test
-test: ## all but the longest faults, which are in test-faults
+test: ## everything that CI runs: all tests, all faults
 	@test/engine.sh with $(MAKE) --no-print-directory test-steps
 
 .PHONY: test-steps
@@ -58,15 +58,10 @@ define end-to-end
 		go run ./test/services -- go test -count=1 -v $(1) ./test' | grep --line-buffered -vE '^ *=== '
 endef
 
-# Under every fault with child processes and the embedded database; then with real servers and containers, and the servers struck.
+# Most of the time of a fault is waiting: three at a time.
 .PHONY: test-e2e
-test-e2e: build image ## the real binary and image, real servers: from a job to its rows, kills, zombies, the ledger
-	@GMAPS_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 20m -v ./test | grep --line-buffered -vE '^ *=== '
-	$(call end-to-end,-timeout 20m -run "TestJobIsDone|TestQuickStart|TestWorkersRemains|TestWrongServers|TestFaultServers")
-
-.PHONY: test-faults
-test-faults: build image ## every fault on every backend: 40 minutes
-	$(call end-to-end,-timeout 80m)
+test-e2e: build image ## the real binary and image, real servers: from a job to its rows, under every fault on every backend
+	$(call end-to-end,-timeout 40m -parallel 3)
 
 .PHONY: torture
 torture: build image ## every fault for long: make torture RUNS=200

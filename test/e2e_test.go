@@ -33,7 +33,7 @@ func TestJobIsDoneByAWorkerThatComesAndGoes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s.servers, s.size, s.latency = realServers(t), 400, 100*time.Millisecond
+			s.servers, s.size, s.latency = realServers(t), 400, 300*time.Millisecond // long enough to be looked at
 			w := newWorld(t, s)
 			l := newLedger(w)
 			id := l.mustSubmit("e2e", 4, func(n *api.NewJob) { n.Priority = 7 })

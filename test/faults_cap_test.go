@@ -16,7 +16,7 @@ func TestFaultCapHoldsAndNothingStarves(t *testing.T) {
 		s.size, s.flags = 4, []string{"-spawner-max-workers", strconv.Itoa(limit)}
 		w := newWorld(t, s)
 		l := newLedger(w)
-		jobs := runs(map[string]int{onProcess: 100, onDocker: 60}[s.ground])
+		jobs := runs(map[string]int{onProcess: 100, onDocker: 24}[s.ground])
 		var ids []job.ID
 		for i := range jobs {
 			ids = append(ids, l.mustSubmit("cap", 1, func(n *api.NewJob) { n.Priority = i % 11 }))

@@ -29,7 +29,7 @@ func TestFaultManagerIsKilledWhileJobsAreSubmitted(t *testing.T) {
 				if _, err := l.submit(ctx, fmt.Sprintf("m%d", i%5), 3, nil); err != nil {
 					return err
 				}
-				pause(submitting, 100*time.Millisecond)
+				pause(submitting, map[string]time.Duration{onProcess: 100 * time.Millisecond, onDocker: 600 * time.Millisecond}[s.ground])
 			}
 			return nil
 		})

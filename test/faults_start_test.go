@@ -153,13 +153,15 @@ func (e *engine) restoreNetwork() {
 // TestFaultManagerIsKilledBetweenCreateAndRecord kills the Manager as soon as the engine shows a new container, which is before the engine
 // has started it and answered. The next Manager adopts it: there is never a second container for one spawn.
 func TestFaultManagerIsKilledBetweenCreateAndRecord(t *testing.T) {
+	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
+		t.Parallel()
 		s.size, s.latency = 20, 20*time.Millisecond
 		w := newWorld(t, s)
 		e := w.ground.(*engine)
 		begun := time.Now()
 		l := newLedger(w)
-		kills := runs(map[string]int{onDocker: 6, onSwarm: 3}[s.ground])
+		kills := runs(map[string]int{onDocker: 4, onSwarm: 2}[s.ground])
 		for range kills {
 			known := e.names()
 			id := l.mustSubmit("between", 2, nil)

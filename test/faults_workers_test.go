@@ -18,7 +18,7 @@ func TestFaultWorkersAreKilledAtRandomPoints(t *testing.T) {
 		s.size, s.latency, s.flags = 300, 20*time.Millisecond, []string{"-spawner-max-workers", "4"}
 		w := newWorld(t, s)
 		l, r := newLedger(w), seeded(t)
-		jobs := runs(map[string]int{onProcess: 50, onDocker: 25, onSwarm: 10}[s.ground])
+		jobs := runs(map[string]int{onProcess: 50, onDocker: 10, onSwarm: 4}[s.ground])
 		for i := range jobs {
 			l.mustSubmit(fmt.Sprintf("w%d", i%7), 4, nil)
 		}

@@ -23,8 +23,9 @@ import (
 // patience is how long a test waits for what must come. It is no measurement: only a bound on a hang.
 const patience = 3 * time.Minute
 
-// leaseTTL is short here, so that a death is noticed soon.
-const leaseTTL = 2 * time.Second
+// leaseTTL is short here, so that a death is noticed soon, and not so short that a machine that is busy for a moment costs a live worker
+// its lease.
+const leaseTTL = 4 * time.Second
 
 // setup is what a world is made of. Its zero value is a Manager on the host with its embedded parts, which starts no workers.
 type setup struct {
@@ -125,8 +126,8 @@ func (w *world) waitReady() {
 }
 
 // goneWithin is how long anything of the workers may be seen after the last job has ended: a heartbeat, a look of the Manager's, and the
-// engine's own time.
-const goneWithin = time.Minute
+// engine's own time. A swarm's secret whose service was removed from outside goes last: it must be a minute old, and is looked for each minute.
+const goneWithin = 3 * time.Minute
 
 // close holds the Manager to leaving nothing behind, and then stops it as an operator does. Jobs must have ended by now.
 func (w *world) close() {

@@ -32,11 +32,7 @@ func newLedger(w *world) *ledger { return &ledger{w: w, expected: map[job.ID]str
 
 // submit creates a job that covers a whole set with shards tasks, and repeats until the Manager acknowledges it, as a careful client does.
 func (l *ledger) submit(ctx context.Context, set string, shards int, change func(*api.NewJob)) (job.ID, error) {
-	var lines []string
-	for i := range shards {
-		lines = append(lines, fmt.Sprintf("synthetic:%s %d/%d", set, i+1, shards))
-	}
-	n := api.NewJob{Name: set, Lines: strings.Join(lines, "\n"), MaxAttempts: 100}
+	n := api.NewJob{Name: set, Lines: lines(set, shards), MaxAttempts: 100}
 	if change != nil {
 		change(&n)
 	}
@@ -44,9 +40,7 @@ func (l *ledger) submit(ctx context.Context, set string, shards int, change func
 	for {
 		j, err := l.w.client.Create(ctx, n, key)
 		if err == nil {
-			l.mu.Lock()
-			l.expected[j.ID] = set
-			l.mu.Unlock()
+			l.record(j.ID, set)
 			return j.ID, nil
 		}
 		var problem *api.Problem

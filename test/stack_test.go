@@ -96,15 +96,24 @@ func (w *world) deploy(name string, swap *strings.Replacer) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	file, more := filepath.Join(w.dir, "stack.yaml"), filepath.Join(w.dir, "simulator.yaml")
-	extra := fmt.Sprintf("version: '3.8'\nservices:\n  manager:\n    environment:\n      GMAPS_MAPS_URL: %s\n", w.maps)
-	if !balances() {
-		extra += "    deploy: {endpoint_mode: dnsrr}\n"
-		for _, service := range []string{"postgres", "rabbitmq", "redis"} {
-			extra += "  " + service + ":\n    deploy: {endpoint_mode: dnsrr}\n"
+	file, more := filepath.Join(w.dir, "stack.yaml"), filepath.Join(w.dir, "test.yaml")
+	// The second file points the workers at the simulator, and marks all that the stack makes as a test's.
+	var extra strings.Builder
+	fmt.Fprintf(&extra, "version: '3.8'\nservices:\n")
+	for _, service := range []string{"manager", "postgres", "rabbitmq", "redis"} {
+		fmt.Fprintf(&extra, "  %s:\n    labels: {%s: e2e}\n    deploy:\n      labels: {%s: e2e}\n", service, mark, mark)
+		if !balances() {
+			extra.WriteString("      endpoint_mode: dnsrr\n")
+		}
+		if service == "manager" {
+			fmt.Fprintf(&extra, "    environment: {GMAPS_MAPS_URL: '%s'}\n", w.maps)
 		}
 	}
-	for path, text := range map[string]string{file: swap.Replace(string(text)), more: extra} {
+	fmt.Fprintf(&extra, "networks:\n  gmaps-network: {labels: {%s: e2e}}\nvolumes:\n", mark)
+	for _, volume := range []string{"postgres_data", "manager_data"} {
+		fmt.Fprintf(&extra, "  %s: {labels: {%s: e2e}}\n", volume, mark)
+	}
+	for path, text := range map[string]string{file: swap.Replace(string(text)), more: extra.String()} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			w.t.Fatal(err)
 		}

@@ -18,6 +18,7 @@ import (
 const soon = 30 * time.Second
 
 func TestWrongServersAreToldAtTheStart(t *testing.T) {
+	t.Parallel()
 	bin := binary(t)
 	postgres, redis := startPostgres(t, nil), startRedis(t)
 	rabbitmq := fromEnv(t, "GMAPS_TEST_RABBITMQ")

@@ -95,6 +95,7 @@ func keep(t *testing.T, name, content string) {
 // TestFaultClocksAreWrong has a Manager whose clock is ten minutes off one way, and workers whose clocks are off the other way. A lease that
 // went by any of them would end at once, or not within this test.
 func TestFaultClocksAreWrong(t *testing.T) {
+	t.Parallel()
 	bin := skewed(t)
 	for name, skew := range map[string][2]string{"Manager ahead": {"600", "-600"}, "Manager behind": {"-600", "600"}} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,7 @@ var discardLog = log.New(io.Discard, "", 0)
 // What the engine does is counted by the engine itself, past the socket that the Manager has.
 
 func TestFaultDockerSocketIsGone(t *testing.T) {
+	t.Parallel()
 	s := newSocket(t)
 	w := newWorld(t, setup{ground: onDocker, env: []string{"DOCKER_HOST=" + s.host()}, size: 200, latency: 20 * time.Millisecond, flags: []string{"-spawner-max-workers", "3"}})
 	w.stays()
@@ -44,8 +45,10 @@ func TestFaultDockerSocketIsGone(t *testing.T) {
 }
 
 func TestFaultDockerDoesNotSayWhatItDid(t *testing.T) {
+	t.Parallel()
 	for name, mode := range map[string]socketMode{"create hangs": hangs, "create is cut off": cuts} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSocket(t)
 			w := newWorld(t, setup{ground: onDocker, env: []string{"DOCKER_HOST=" + s.host()}, size: 100, latency: 10 * time.Millisecond, flags: []string{"-spawner-max-workers", "3"}})
 			w.stays()
@@ -218,6 +221,7 @@ func TestFaultDockerIsRestarted(t *testing.T) {
 
 // TestFaultTwoManagers freezes the one that leads: the other takes over, and whoever wakes up writes nothing that is not his.
 func TestFaultTwoManagers(t *testing.T) {
+	t.Parallel()
 	const limit = 3
 	w := newWorld(t, setup{ground: onDocker, servers: realServers(t), size: 200, latency: 20 * time.Millisecond, flags: []string{"-spawner-max-workers", strconv.Itoa(limit)}})
 	w.stays()

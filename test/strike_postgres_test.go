@@ -85,6 +85,7 @@ func connectionsRunOut(t *testing.T, v victims) {
 }
 
 func TestFaultDiskOfTheDatabaseIsFull(t *testing.T) {
+	t.Parallel()
 	const folder = "/var/lib/postgresql/data"
 	// What a full disk does to the log of a database is PostgreSQL's own concern: it stops, and what it had acknowledged is still there
 	// afterwards. A disk that is full for tables only is the longer test of ours: the server lives and refuses.
