@@ -203,7 +203,7 @@ func TestFaultSwarmServiceIsRemovedFromOutside(t *testing.T) {
 }
 
 // TestLedgerReportsWhatIsLostWithoutASweep is the proof that the ledger can fail: a Manager that never looks for dead workers loses the
-// job of one that is killed, and the ledger says so.
+// job of one that is killed, and the ledger says so. On containers the engine tells of a death, sweep or no sweep.
 func TestLedgerReportsWhatIsLostWithoutASweep(t *testing.T) {
 	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
@@ -219,5 +219,5 @@ func TestLedgerReportsWhatIsLostWithoutASweep(t *testing.T) {
 		if j := w.waitJob(id, "been read", func(job.Job) bool { return true }); row.lost == 0 || j.State.Terminal() {
 			t.Errorf("nothing is lost and the job is %s: either the sweep is not off or the ledger is blind", j.State)
 		}
-	}, onProcess, onDocker)
+	}, onProcess)
 }
