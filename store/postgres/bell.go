@@ -90,7 +90,8 @@ func (b *Bell) wake() {
 // The channel is of one schema: several installations may share a database.
 const (
 	channelName = `SELECT 'gmaps_bell_' || md5(current_schema())`
-	ringBell    = `SELECT pg_notify('gmaps_bell_' || md5(current_schema()), $1)`
+	// A ring may be lost, so its commit need not wait for the disk.
+	ringBell = `SELECT set_config('synchronous_commit', 'off', true) FROM pg_notify('gmaps_bell_' || md5(current_schema()), $1)`
 )
 
 // notify sends the rings, several as one.
@@ -102,11 +103,7 @@ func (b *Bell) notify(ctx context.Context) {
 		case <-b.rung:
 		}
 		sending, cancel := context.WithTimeout(ctx, ringTimeout)
-		err := b.store.write(sending, func(_ context.Context, t *tx) error {
-			t.exec(`SET LOCAL synchronous_commit = off`) // a ring may be lost: it need not wait for the disk
-			t.exec(ringBell, b.store.name)
-			return nil
-		})
+		err := b.store.single(sending, func(r *reading) { read(r, new([]string), scanText, ringBell, b.store.name) })
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			b.store.log.Debug("a ring was lost", "err", err)

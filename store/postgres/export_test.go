@@ -47,9 +47,8 @@ func Questions() map[string]Question {
 	byState, byStateArgs := jobsQuestion(store.JobFilter{Before: "id"}, job.Running, 10)
 	results, resultArgs := resultsQuestion("id", store.ResultFilter{After: 1, Website: &all})
 	return map[string]Question{
-		"first due job":  {firstDueJob, []any{"spawn"}},
-		"own due job":    {ownDueJob, []any{"spawn"}},
-		"lease tasks":    {leaseTasks, []any{1, 1, 10, true, "spawn", 1, "", "", ""}},
+		"lease tasks":    {leaseTasks, []any{"spawn", 1, 1, "", "", ""}},
+		"any due job":    {anyDueJob, []any{"spawn"}},
 		"candidates":     {candidates(time.Minute), []any{1, 0, 0, 10, 8}},
 		"live spawns":    {liveOfBackend, []any{"process"}},
 		"expired leases": {expiredLeases, nil},
@@ -65,7 +64,6 @@ func Questions() map[string]Question {
 		"oldest open":    {oldestOpen, nil},
 		"live leases":    {liveLeases, nil},
 		"of a spawn":     {leasesOfSpawn, []any{"id"}},
-		"leases held":    {leasesHeld, []any{"id"}},
 		"job of a lease": {lockJobOfLease, []any{1}},
 		"held tasks":     {heldTasks, []any{1, []int64{1}}},
 		"old submits":    {forgetSubmits, []any{1, 10}},

@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,59 +15,64 @@ import (
 
 const (
 	// A spawn's row is locked as long as it is granted a lease, so that none slips in beside its end, nor beside a poisonous task.
+	// It is a question before the others: they see what the one that held the lock has left.
 	lockLiveSpawn = `SELECT job_id FROM spawns WHERE id = $1 AND state NOT IN ('ended', 'stopping') FOR NO KEY UPDATE`
-	leasesHeld    = `SELECT EXISTS (SELECT 1 FROM tasks WHERE tasks.fence = leases.fence AND state = 'leased' AND suspect)
-		FROM leases WHERE spawn_id = $1 AND ended_at = 0`
 
-	// The two questions are which job has an open task that is due: healthy, or one that has crashed a worker if the spawn holds no lease.
-	// They lock its row. Spawns of one job and those of all ask both: only one of them finds anything.
-	boundTo = `(SELECT job_id FROM spawns WHERE id = $1 AND state NOT IN ('ended', 'stopping'))`
+	// spawnStanding is what a spawn may have: nothing beside a task that has crashed a worker, and such a task only if it holds no lease.
+	spawnStanding = `held AS MATERIALIZED (
+			SELECT EXISTS (SELECT 1 FROM tasks WHERE tasks.fence = leases.fence AND state = 'leased' AND suspect) AS poison
+			FROM leases WHERE spawn_id = $1 AND ended_at = 0),
+		standing AS MATERIALIZED (
+			SELECT job_id, NOT EXISTS (SELECT 1 FROM held) AS alone FROM spawns
+			WHERE id = $1 AND state NOT IN ('ended', 'stopping') AND NOT EXISTS (SELECT 1 FROM held WHERE poison))`
+	// The two questions are which job has an open task that is due. Spawns of one job and those of all ask both: only one of them finds anything.
 	dueTask = `grantable AND (deadline = 0 OR deadline > (SELECT gmaps_now())) AND (
 			EXISTS (SELECT 1 FROM tasks WHERE job_key = jobs.key AND tasks.state = 'open' AND NOT suspect AND not_before <= (SELECT gmaps_now()))
-			OR (NOT EXISTS (SELECT 1 FROM leases WHERE spawn_id = $1 AND ended_at = 0)
+			OR ((SELECT alone FROM standing)
 				AND EXISTS (SELECT 1 FROM tasks WHERE job_key = jobs.key AND tasks.state = 'open' AND suspect AND not_before <= (SELECT gmaps_now()))))`
-	firstDueJob = `SELECT ` + jobColumns + `, key FROM jobs WHERE ` + boundTo + ` = '' AND ` + dueTask + ` ORDER BY rank, key LIMIT 1 FOR NO KEY UPDATE`
-	ownDueJob   = `SELECT ` + jobColumns + `, key FROM jobs WHERE id = ` + boundTo + ` AND ` + dueTask + ` FOR NO KEY UPDATE`
+	firstDueJob = `SELECT key, id, spec, state FROM jobs WHERE (SELECT job_id FROM standing) = '' AND ` + dueTask + ` ORDER BY rank, key LIMIT 1`
+	ownDueJob   = `SELECT key, id, spec, state FROM jobs WHERE id = (SELECT job_id FROM standing) AND ` + dueTask
 
+	// One statement locks the job, then its tasks, and leases them. A lock that was waited for is of the newest row, whose columns are tried
+	// again: a task that was taken, or a job that was paused, meanwhile is left out. The clock is read after the wait.
 	// Tasks that were never tried are due since 1970, hence first, in id order; one that has crashed a worker comes when there is no other.
 	// If none is due, nothing is written.
-	leaseTasks = `WITH healthy AS MATERIALIZED (
-			SELECT id FROM tasks WHERE job_key = $1 AND state = 'open' AND NOT suspect AND not_before <= $2
-			ORDER BY not_before, id LIMIT $3 FOR UPDATE SKIP LOCKED),
+	leaseTasks = `WITH ` + spawnStanding + `,
+		of_all AS MATERIALIZED (` + firstDueJob + ` FOR NO KEY UPDATE),
+		of_own AS MATERIALIZED (` + ownDueJob + ` FOR NO KEY UPDATE),
+		job AS MATERIALIZED (SELECT * FROM of_all UNION ALL SELECT * FROM of_own),
+		clock AS MATERIALIZED (SELECT key, gmaps_now() AS now FROM job),
+		healthy AS MATERIALIZED (
+			SELECT id FROM tasks WHERE job_key = (SELECT key FROM clock) AND state = 'open' AND NOT suspect AND not_before <= (SELECT now FROM clock)
+			ORDER BY not_before, id LIMIT $2 FOR UPDATE SKIP LOCKED),
 		poison AS MATERIALIZED (
-			SELECT id FROM tasks WHERE $4::boolean AND NOT EXISTS (SELECT 1 FROM healthy) AND job_key = $1 AND state = 'open' AND suspect AND not_before <= $2
+			SELECT id FROM tasks WHERE (SELECT alone FROM standing) AND NOT EXISTS (SELECT 1 FROM healthy)
+				AND job_key = (SELECT key FROM clock) AND state = 'open' AND suspect AND not_before <= (SELECT now FROM clock)
 			ORDER BY not_before, id LIMIT 1 FOR UPDATE SKIP LOCKED),
 		due AS (SELECT id FROM healthy UNION ALL SELECT id FROM poison),
 		made AS MATERIALIZED (
 			INSERT INTO leases (job_key, spawn_id, granted_at, expires_at)
-			SELECT $1::bigint, $5::text, $2::bigint, $6::bigint WHERE EXISTS (SELECT 1 FROM due) RETURNING fence),
+			SELECT key, $1, now, now + $3 FROM clock WHERE EXISTS (SELECT 1 FROM due) RETURNING fence, job_key, granted_at AS now, expires_at),
 		leased AS (
-			UPDATE tasks SET state = 'leased', fence = made.fence, attempts = attempts + 1, updated_at = $2 FROM due, made
+			UPDATE tasks SET state = 'leased', fence = made.fence, attempts = attempts + 1, updated_at = made.now FROM due, made
 			WHERE tasks.id = due.id RETURNING ` + taskColumns + `),
 		started AS (
 			UPDATE jobs SET open = open - n, leased = leased + n, state = 'running', waiting = '',
-				started_at = CASE started_at WHEN 0 THEN $2 ELSE started_at END,
-				deadline = CASE WHEN deadline = 0 AND max_time > 0 THEN $2 + max_time ELSE deadline END, updated_at = $2
-			FROM (SELECT count(*) AS n FROM leased) AS count WHERE key = $1 AND n > 0),
+				started_at = CASE started_at WHEN 0 THEN made.now ELSE started_at END,
+				deadline = CASE WHEN deadline = 0 AND max_time > 0 THEN made.now + max_time ELSE deadline END, updated_at = made.now
+			FROM made, (SELECT count(*) AS n FROM leased) AS count WHERE key = made.job_key AND n > 0),
 		told AS (
 			INSERT INTO events (job_key, at, kind, text, data)
-			SELECT $1::bigint, $2::bigint, $7::text, $8::text, $9::text WHERE $7::text <> '' AND EXISTS (SELECT 1 FROM leased))
-		SELECT * FROM leased`
+			SELECT made.job_key, made.now, $4, $5, $6 FROM made, job WHERE job.state = 'pending' AND EXISTS (SELECT 1 FROM leased))
+		SELECT leased.*, job.id, job.spec, made.expires_at FROM leased, job, made`
+	// What only locked need not wait for the disk: workers that come too late for a job do that.
+	hurry = `SELECT set_config('synchronous_commit', 'off', true) WHERE NOT EXISTS (SELECT 1 FROM leases WHERE spawn_id = $1 AND ended_at = 0)`
+
+	anyDueJob = `WITH ` + spawnStanding + ` SELECT EXISTS (` + firstDueJob + `) OR EXISTS (` + ownDueJob + `)`
 )
 
 // errTaken says that others took what was due. Then there may be another job, hence another try.
 var errTaken = fmt.Errorf("%w: others were first", store.ErrNoWork)
-
-// dueJob is a job to grant tasks of, its row locked.
-type dueJob struct {
-	job.Job
-	key int64
-}
-
-func scanDueJob(r scanner) (d dueJob, err error) {
-	d.Job, err = scanJob(r, &d.key)
-	return d, err
-}
 
 func scanBool(r scanner) (b bool, err error) {
 	err = r.Scan(&b)
@@ -77,15 +83,7 @@ func scanBool(r scanner) (b bool, err error) {
 // returned, also to a caller that has gone away: who does not know of it could not hand it back.
 func (s *Store) Grant(ctx context.Context, spawn job.SpawnID, max int, ttl time.Duration) (lease job.Lease, err error) {
 	for range tries {
-		var g granted
-		err = s.write(ctx, func(ctx context.Context, t *tx) error {
-			g = granted{}
-			return t.grant(ctx, spawn, max, ttl, &g)
-		})
-		if err == nil {
-			lease, err = g.lease(ttl)
-		}
-		if !errors.Is(err, errTaken) {
+		if lease, err = s.grant(ctx, spawn, max, ttl); !errors.Is(err, errTaken) {
 			break
 		}
 	}
@@ -95,59 +93,62 @@ func (s *Store) Grant(ctx context.Context, spawn job.SpawnID, max int, ttl time.
 	return lease, nil
 }
 
-// granted is what a grant took: no rows, if others were first.
-type granted struct {
-	job  dueJob
-	now  int64
-	rows []taskRow
-}
-
-// grant takes two round trips: the second takes the tasks and commits.
-func (t *tx) grant(ctx context.Context, spawn job.SpawnID, limit int, ttl time.Duration, g *granted) error {
+// grant takes one round trip. errTaken: while it waited for a job's lock, another one took what was due.
+func (s *Store) grant(ctx context.Context, spawn job.SpawnID, limit int, ttl time.Duration) (job.Lease, error) {
 	var bound []job.ID
-	var held []bool // of each lease: whether it holds a task that has crashed a worker
-	var of, own []dueJob
-	ask(t, &bound, scanJobID, lockLiveSpawn, spawn)
-	ask(t, &held, scanBool, leasesHeld, spawn)
-	ask(t, &of, scanDueJob, firstDueJob, spawn)
-	ask(t, &own, scanDueJob, ownDueJob, spawn)
-	t.clock()
-	if err := t.flush(ctx); err != nil {
-		return err
-	}
-	due := slices.Concat(of, own)
+	var rows []leasedTask
+	err := s.write(ctx, func(_ context.Context, t *tx) error {
+		t.whole = true
+		ask(t, &bound, scanJobID, lockLiveSpawn, spawn)
+		ask(t, &rows, scanLeased, leaseTasks, spawn, max(1, limit), ttl.Microseconds(),
+			job.EventStarted, "started by "+job.Spawn{ID: spawn}.Name(), facts(map[string]any{"spawn": spawn}))
+		ask(t, new([]string), scanText, hurry, spawn)
+		return nil
+	})
 	switch {
+	case err != nil:
+		return job.Lease{}, err
 	case len(bound) == 0:
-		return store.ErrUnknownSpawn
-	case slices.Contains(held, true), len(due) == 0:
-		return store.ErrNoWork
+		return job.Lease{}, store.ErrUnknownSpawn
+	case len(rows) > 0:
+		return leaseOf(rows, ttl)
 	}
-	g.job, g.now = due[0], t.now
-	var kind job.EventKind
-	var text, data string
-	if g.job.State == job.Pending {
-		kind, text, data = job.EventStarted, "started by "+job.Spawn{ID: spawn}.Name(), facts(map[string]any{"spawn": spawn})
-	}
-	t.whole = true
-	alone := len(held) == 0
-	ask(t, &g.rows, scanTask, leaseTasks, g.job.key, t.now, max(1, limit), alone, spawn, t.now+ttl.Microseconds(), kind, text, data)
-	return nil
-}
-
-// lease is what was granted. errTaken: while the transaction waited for the job's lock, another one took what was due.
-func (g *granted) lease(ttl time.Duration) (job.Lease, error) {
-	if len(g.rows) == 0 {
+	var more []bool
+	err = s.read(ctx, func(r *reading) { read(r, &more, scanBool, anyDueJob, spawn) })
+	switch {
+	case err != nil:
+		return job.Lease{}, err
+	case more[0]:
 		return job.Lease{}, errTaken
 	}
-	tasks := make([]job.Task, len(g.rows))
-	for i, r := range g.rows {
-		tasks[i] = r.Task
-		tasks[i].JobID = g.job.ID
+	return job.Lease{}, store.ErrNoWork
+}
+
+// leasedTask is a task that was granted, with what all tasks of its lease have alike.
+type leasedTask struct {
+	taskRow
+	jobID   job.ID
+	spec    []byte
+	expires int64
+}
+
+func scanLeased(r scanner) (l leasedTask, err error) {
+	l.taskRow, err = scanTaskAnd(r, &l.jobID, &l.spec, &l.expires)
+	return l, err
+}
+
+func leaseOf(rows []leasedTask, ttl time.Duration) (job.Lease, error) {
+	first := &rows[0]
+	l := job.Lease{Fence: first.fence, JobID: first.jobID, Tasks: make([]job.Task, len(rows)), TTL: ttl, Expires: fromMicros(first.expires)}
+	if err := json.Unmarshal(first.spec, &l.Spec); err != nil {
+		return job.Lease{}, fmt.Errorf("read spec of job %s: %w", l.JobID, err)
 	}
-	slices.SortFunc(tasks, func(a, b job.Task) int { return cmp.Compare(a.ID, b.ID) })
-	return job.Lease{
-		Fence: g.rows[0].fence, JobID: g.job.ID, Spec: g.job.Spec, Tasks: tasks, TTL: ttl, Expires: fromMicros(g.now + ttl.Microseconds()),
-	}, nil
+	for i, r := range rows {
+		l.Tasks[i] = r.Task
+		l.Tasks[i].JobID = l.JobID
+	}
+	slices.SortFunc(l.Tasks, func(a, b job.Task) int { return cmp.Compare(a.ID, b.ID) })
+	return l, nil
 }
 
 func scanJobID(r scanner) (id job.ID, err error) {

@@ -20,11 +20,16 @@ type taskRow struct {
 	fence job.Fence
 }
 
-func scanTask(r scanner) (taskRow, error) {
+func scanTask(r scanner) (taskRow, error) { return scanTaskAnd(r) }
+
+// scanTaskAnd reads taskColumns and whatever follows them.
+func scanTaskAnd(r scanner, more ...any) (taskRow, error) {
 	var t taskRow
 	var notBefore, updated int64
 	var query, cell []byte
-	err := r.Scan(&t.ID, &t.State, &t.fence, &t.InputID, &t.Attempts, &t.Crashes, &notBefore, &updated, &query, &cell, &t.Cursor, &t.Error)
+	err := r.Scan(append([]any{
+		&t.ID, &t.State, &t.fence, &t.InputID, &t.Attempts, &t.Crashes, &notBefore, &updated, &query, &cell, &t.Cursor, &t.Error,
+	}, more...)...)
 	if err != nil {
 		return taskRow{}, err
 	}
