@@ -204,6 +204,8 @@ type Batch struct {
 type Found struct {
 	TaskID TaskID      `json:"task_id"`
 	Place  gmaps.Place `json:"place"`
+	// JSON is Place as it came, where DecodeBatch found it fit to be kept so; else empty. It is worth nothing once Place was changed.
+	JSON string `json:"-"`
 }
 
 // TaskStep moves a leased task: a new cursor, done, or failed.

@@ -52,7 +52,7 @@ func newAPI(mux humago.Mux) huma.API {
 				{Name: "worker", Description: "what workers call"},
 			},
 		},
-		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		Formats:                      map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{stripProblem},
@@ -61,6 +61,14 @@ func newAPI(mux humago.Mux) huma.API {
 	a.UseMiddleware(readBody(a), limitTime)
 	return a
 }
+
+// jsonFormat is huma's, but for batches of results, which are most of what a Manager reads.
+var jsonFormat = huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: func(body []byte, into any) error {
+	if b, ok := into.(*job.Batch); ok {
+		return job.DecodeBatch(body, b)
+	}
+	return huma.DefaultJSONFormat.Unmarshal(body, into)
+}}
 
 // OpenAPI is the description of the API, OpenAPI 3.1 as YAML. It is the same text every time.
 func OpenAPI() ([]byte, error) {

@@ -31,25 +31,30 @@ type PlaceRow struct {
 func Encode(b job.Batch) (places []PlaceRow, digest []byte, err error) {
 	const digestBytes = 16 // of SHA-256
 	h := sha256.New()
-	write := func(id job.TaskID, body []byte) {
+	var copied []byte
+	write := func(id job.TaskID, body string) {
 		var head [16]byte // the length keeps one item's end from reading as the next one's beginning
 		binary.LittleEndian.PutUint64(head[:], uint64(id))
 		binary.LittleEndian.PutUint64(head[8:], uint64(len(body)))
 		h.Write(head[:])
-		h.Write(body)
+		copied = append(copied[:0], body...)
+		h.Write(copied)
 	}
 	places = make([]PlaceRow, len(b.Places))
 	for i := range b.Places {
-		p := &b.Places[i].Place
-		body, err := json.Marshal(p)
-		if err != nil {
-			return nil, nil, fmt.Errorf("encode place %s: %w", p.Key(), err)
+		p, body := &b.Places[i].Place, b.Places[i].JSON
+		if body == "" {
+			encoded, err := json.Marshal(p)
+			if err != nil {
+				return nil, nil, fmt.Errorf("encode place %s: %w", p.Key(), err)
+			}
+			body = string(encoded)
 		}
 		write(b.Places[i].TaskID, body)
 		places[i] = PlaceRow{
 			Task: b.Places[i].TaskID, Key: p.Key(), Rating: p.Rating, Website: p.Website != "", Phone: p.Phone != "",
 			Country: strings.ToUpper(p.AddressParts.CountryCode), City: strings.ToLower(p.AddressParts.City),
-			Category: strings.ToLower(mainCategory(p)), Search: searched(p), JSON: string(body),
+			Category: strings.ToLower(mainCategory(p)), Search: searched(p), JSON: body,
 		}
 	}
 	for _, step := range b.Tasks {
@@ -57,7 +62,7 @@ func Encode(b job.Batch) (places []PlaceRow, digest []byte, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("encode step of task %d: %w", step.TaskID, err)
 		}
-		write(step.TaskID, body)
+		write(step.TaskID, string(body))
 	}
 	return places, h.Sum(nil)[:digestBytes], nil
 }
