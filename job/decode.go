@@ -219,6 +219,12 @@ func readPointer(elem reader) reader {
 	}
 }
 
+// Of elements of largeElement bytes, room for mostElements at most is made ahead.
+const (
+	largeElement = 512
+	mostElements = 512
+)
+
 func readSlice(elem reader) reader {
 	return func(d *plainText, into reflect.Value) bool {
 		if !d.take("[") {
@@ -228,8 +234,13 @@ func readSlice(elem reader) reader {
 			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
 			return true
 		}
+		large, from := into.Type().Elem().Size() >= largeElement, d.at
 		for n := 0; ; n++ {
-			if n == into.Cap() {
+			switch {
+			case n < into.Cap():
+			case large && n > 0: // as many as the rest may hold, if they are like those before: large ones are dear to move
+				into.Grow(min(mostElements, 1+(len(d.s)-d.at)*n/(d.at-from)))
+			default:
 				into.Grow(1)
 			}
 			into.SetLen(n + 1)

@@ -54,7 +54,7 @@ func readBody(a huma.API) func(huma.Context, func(huma.Context)) {
 			refuse(a, c, &http.MaxBytesError{Limit: limit})
 			return
 		}
-		body, err := unpack(http.MaxBytesReader(bottom(w), r.Body, limit), r.Header.Get("Content-Encoding"), limit)
+		body, err := unpack(http.MaxBytesReader(bottom(w), r.Body, limit), r.ContentLength, r.Header.Get("Content-Encoding"), limit)
 		if err != nil {
 			refuse(a, c, err)
 			return
@@ -92,7 +92,12 @@ func (c bodyContext) BodyReader() io.Reader { return c.body }
 // Unwrap is for adapters, which look for their own context.
 func (c bodyContext) Unwrap() huma.Context { return c.plainContext }
 
-func unpack(body io.Reader, encoding string, limit int64) ([]byte, error) {
+// unpack reads a body of size bytes, as far as that is known.
+func unpack(body io.Reader, size int64, encoding string, limit int64) ([]byte, error) {
+	const (
+		usualRatio = 6       // of gzipped places
+		mostAhead  = 1 << 20 // that is made room for before it has come
+	)
 	switch encoding {
 	case "", "identity":
 	case "gzip":
@@ -101,17 +106,19 @@ func unpack(body io.Reader, encoding string, limit int64) ([]byte, error) {
 			return nil, fmt.Errorf("unpack: %w", err)
 		}
 		body = z
+		size *= usualRatio
 	default:
 		return nil, newFault(http.StatusUnsupportedMediaType, "", "content encodings other than gzip are not understood")
 	}
-	b, err := io.ReadAll(io.LimitReader(body, limit+1))
-	if err != nil {
+	b := bytes.NewBuffer(make([]byte, 0, bytes.MinRead+min(max(size, 0), limit, mostAhead)))
+	n, err := b.ReadFrom(io.LimitReader(body, limit+1))
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("read: %w", err)
-	}
-	if int64(len(b)) > limit {
+	case n > limit:
 		return nil, &http.MaxBytesError{Limit: limit}
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // refuse answers a body that could not be read.

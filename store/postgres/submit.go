@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gmaps-scraper/job"
 	"gmaps-scraper/store"
@@ -163,6 +164,15 @@ type placeColumns struct {
 	json                                  []string
 }
 
+// grow makes room for n places more.
+func (c *placeColumns) grow(n int) {
+	c.tasks, c.ratings = slices.Grow(c.tasks, n), slices.Grow(c.ratings, n)
+	c.websites, c.phones = slices.Grow(c.websites, n), slices.Grow(c.phones, n)
+	for _, texts := range []*[]string{&c.keys, &c.countries, &c.cities, &c.categories, &c.search, &c.json} {
+		*texts = slices.Grow(*texts, n)
+	}
+}
+
 func (c *placeColumns) add(r store.PlaceRow) {
 	c.tasks, c.keys, c.ratings = append(c.tasks, int64(r.Task)), append(c.keys, r.Key), append(c.ratings, r.Rating)
 	c.websites, c.phones = append(c.websites, r.Website), append(c.phones, r.Phone)
@@ -181,6 +191,7 @@ func encode(b job.Batch) (*batch, error) {
 		return nil, err
 	}
 	in := &batch{rows: rows, steps: b.Tasks, digest: digest}
+	in.places.grow(len(rows))
 	finders := make(map[job.TaskID]bool)
 	for i := range rows {
 		r := &rows[i]
