@@ -31,7 +31,7 @@ const (
 	stopGrace      = 10 * time.Second
 	endDeadline    = 60 * time.Second // stop, collect, record and remove together
 	drainDeadline  = 25 * time.Second
-	standingPause  = 50 * time.Millisecond
+	standingPause  = 250 * time.Millisecond
 )
 
 // reconcilerConfig is what a reconciler is made of. Store and Bell are required; without a Spawner it only watches over

@@ -16,13 +16,17 @@ import (
 const tasksAtOnce = 5000
 
 const (
-	// One statement, hence one round trip for a job of few tasks. No row comes back if there is a job of that key.
-	createJob = `WITH clock AS MATERIALIZED (SELECT gmaps_now() AS now),
+	// One statement, hence one round trip for a job of few tasks. Of createJobOfKey no row comes back if there is a job of that key.
+	createJob      = createHead + createTail
+	createJobOfKey = createHead + onKnownKey + createTail
+
+	onKnownKey = `ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING`
+	createHead = `WITH clock AS MATERIALIZED (SELECT gmaps_now() AS now),
 		made AS (
 			INSERT INTO jobs (id, name, spec, state, priority, max_results, max_time, max_workers, max_attempts, open, created_at, updated_at, idempotency_key, request_hash)
 			SELECT $1, $2, $3, 'pending', $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, now, now, nullif($10::text, ''), $11 FROM clock
-			ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-			RETURNING key, created_at),
+			`
+	createTail = ` RETURNING key, created_at),
 		inputs AS (INSERT INTO job_inputs (job_key, inputs) SELECT key, $12::text FROM made),
 		started AS (INSERT INTO events (job_key, at, kind, text) SELECT key, created_at, $13::text, $14::text FROM made),
 		todo AS (
@@ -82,6 +86,10 @@ func (s *Store) create(ctx context.Context, n store.NewJob, spec, inputs string)
 	if err != nil {
 		return job.Job{}, false, err
 	}
+	question := createJob // an insert that expects a conflict costs more
+	if n.IdempotencyKey != "" {
+		question = createJobOfKey
+	}
 	args := []any{
 		n.ID, strings.ToLower(n.Spec.Name), spec, n.Spec.Priority, n.Spec.MaxResults, time.Duration(n.Spec.MaxTime).Microseconds(),
 		max(1, n.Spec.MaxWorkers), max(1, n.Spec.MaxAttempts), len(n.Tasks), n.IdempotencyKey, n.RequestHash,
@@ -89,10 +97,10 @@ func (s *Store) create(ctx context.Context, n store.NewJob, spec, inputs string)
 	}
 	var made []madeJob
 	if len(n.Tasks) <= tasksAtOnce {
-		err = s.single(ctx, func(r *reading) { read(r, &made, scanMade, createJob, args...) })
+		err = s.single(ctx, func(r *reading) { read(r, &made, scanMade, question, args...) })
 	} else {
 		err = s.write(ctx, func(ctx context.Context, t *tx) error {
-			ask(t, &made, scanMade, createJob, args...)
+			ask(t, &made, scanMade, question, args...)
 			if err := t.flush(ctx); err != nil || len(made) == 0 {
 				return err
 			}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gmaps-scraper/job"
@@ -12,8 +13,9 @@ import (
 const (
 	totals = `SELECT sum(pending)::bigint, sum(running)::bigint, sum(paused)::bigint, sum(succeeded)::bigint, sum(failed)::bigint, sum(cancelled)::bigint,
 		sum(open)::bigint, sum(leased)::bigint, sum(done)::bigint, sum(dead)::bigint, sum(skipped)::bigint, sum(places)::bigint FROM totals`
-	oldestOpen = `SELECT created_at FROM jobs WHERE grantable AND leased = 0
-		AND NOT EXISTS (SELECT 1 FROM spawns WHERE job_id = jobs.id AND state <> 'ended') ORDER BY created_at LIMIT 1`
+	// Ids grow with time. What is passed over has a worker, hence is as few as those.
+	alone      = `AND grantable AND leased = 0 AND NOT EXISTS (SELECT 1 FROM spawns WHERE job_id = jobs.id AND spawns.state <> 'ended') ORDER BY id LIMIT 1`
+	oldestOpen = `(SELECT created_at FROM jobs WHERE state = 'pending' ` + alone + `) UNION ALL (SELECT created_at FROM jobs WHERE state = 'running' ` + alone + `)`
 	liveLeases = `SELECT (SELECT gmaps_now()) - granted_at FROM leases WHERE ended_at = 0`
 	liveSpawns = `SELECT state, false, count(*) FROM spawns WHERE state <> 'ended' GROUP BY state`
 	endings    = `SELECT outcome, failure, n FROM outcomes`
@@ -60,7 +62,7 @@ func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
 		st.Tasks[state] = all[0].tasks[i]
 	}
 	if len(oldest) > 0 {
-		st.OldestOpen = fromMicros(oldest[0])
+		st.OldestOpen = fromMicros(slices.Min(oldest))
 	}
 	for _, age := range ages {
 		st.LeaseAges = append(st.LeaseAges, time.Duration(age)*time.Microsecond)
