@@ -106,6 +106,8 @@ type Job struct {
 	// Partial is set on a terminal job that may lack places: failed tasks, a limit reached, cancelled.
 	Partial bool   `json:"partial,omitempty"`
 	Counts  Counts `json:"counts"`
+	// CostUSD is the sum of its spawns' costs, as far as they have ended: an estimate.
+	CostUSD float64 `json:"cost_usd,omitempty"`
 
 	CreatedAt time.Time `json:"created_at"`
 	StartedAt time.Time `json:"started_at,omitzero"` // first lease

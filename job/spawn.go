@@ -12,7 +12,7 @@ type SpawnID string
 // NewSpawnID returns an id never given before.
 func NewSpawnID() SpawnID { return SpawnID(uuid.Must(uuid.NewV7()).String()) }
 
-// SpawnState is where a spawn stands. All but SpawnEnded count against the cap.
+// SpawnState is where a spawn stands. All but SpawnEnded count against the cap; see Spawn.MayRunUntil for the exception.
 type SpawnState string
 
 // The states of a spawn.
@@ -60,7 +60,10 @@ type Spawn struct {
 	JoinedAt  time.Time `json:"joined_at,omitzero"`  // the worker spoke first
 	SeenAt    time.Time `json:"seen_at,omitzero"`    // the worker spoke last
 	EndedAt   time.Time `json:"ended_at,omitzero"`
-	// CostUSD is what the backend charges for this worker, where that is known.
+	// MayRunUntil is set on an ended spawn whose end nobody saw, on a backend that can neither list nor stop its workers: until then it
+	// may still run, and counts against the cap.
+	MayRunUntil time.Time `json:"may_run_until,omitzero"`
+	// CostUSD is what the backend charges for this worker's time, where that is known: an estimate from list prices.
 	CostUSD float64 `json:"cost_usd,omitempty"`
 }
 

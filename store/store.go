@@ -139,6 +139,8 @@ type SpawnFilter struct {
 	JobID   job.ID
 	Backend string
 	Live    bool // only those that have not ended
+	// Counted selects those that count against the cap: the live ones, and ended ones that may still run.
+	Counted bool
 	// Ended selects those that ended at or after it.
 	EndedSince time.Time
 	Before     job.SpawnID
@@ -161,7 +163,7 @@ type ResultFilter struct {
 // Plan is what PlanSpawns goes by.
 type Plan struct {
 	Backend string
-	// Cap bounds the live spawns of Backend. 0: none.
+	// Cap bounds the spawns of Backend that are live, or have ended and may still run. 0: none.
 	Cap int
 	// New bounds the rows of this call. 0: none.
 	New int
@@ -179,6 +181,9 @@ type SpawnEnd struct {
 	LogTail  string
 	CostUSD  float64
 	GaveBack bool
+	// MayRunUntil is until when the worker may run although its spawn has ended, by the database's clock: it counts against the cap so
+	// long. Zero: its end was seen.
+	MayRunUntil time.Time
 }
 
 // Failure reports whether the worker ended otherwise than by its own success or our stop.

@@ -50,7 +50,7 @@ func Questions() map[string]Question {
 		"lease tasks":    {leaseTasks, []any{"spawn", 1, 1, "", "", ""}},
 		"any due job":    {anyDueJob, []any{"spawn"}},
 		"candidates":     {candidates(time.Minute), []any{1, 0, 0, 10, 8}},
-		"live spawns":    {liveOfBackend, []any{"process"}},
+		"live spawns":    {countedOfBackend, []any{"process"}},
 		"expired leases": {expiredLeases, nil},
 		"overdue jobs":   {overdueJobs, nil},
 		"next of own":    {nextOfOwn, []any{"id"}},

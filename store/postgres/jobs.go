@@ -14,7 +14,7 @@ import (
 
 const jobColumns = `jobs.id, jobs.spec, jobs.state, jobs.waiting, jobs.reason, jobs.partial,
 	jobs.open, jobs.leased, jobs.done, jobs.dead, jobs.skipped, jobs.places, jobs.duplicates, jobs.spawns,
-	jobs.created_at, jobs.started_at, jobs.ended_at, jobs.updated_at`
+	jobs.created_at, jobs.started_at, jobs.ended_at, jobs.updated_at, jobs.cost_usd`
 
 // scanJob reads jobColumns and whatever follows them.
 func scanJob(r scanner, more ...any) (job.Job, error) {
@@ -25,7 +25,7 @@ func scanJob(r scanner, more ...any) (job.Job, error) {
 	err := r.Scan(append([]any{
 		&j.ID, &spec, &j.State, &j.Waiting, &j.Reason, &j.Partial,
 		&c.Open, &c.Leased, &c.Done, &c.Dead, &c.Skipped, &c.Places, &c.Duplicates, &c.Spawns,
-		&created, &started, &ended, &updated,
+		&created, &started, &ended, &updated, &j.CostUSD,
 	}, more...)...)
 	if err != nil {
 		return job.Job{}, err

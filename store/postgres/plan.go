@@ -21,8 +21,9 @@ const (
 
 const (
 	// Who plans holds the one row of planning: what another has planned is seen before the cap is counted.
-	lockPlanning  = `SELECT 1 FROM planning FOR UPDATE`
-	liveOfBackend = `SELECT count(*) FROM spawns WHERE backend = $1 AND state <> 'ended'`
+	lockPlanning     = `SELECT 1 FROM planning FOR UPDATE`
+	countedOfBackend = `SELECT (SELECT count(*) FROM spawns WHERE backend = $1 AND state <> 'ended') +
+		(SELECT count(*) FROM spawns WHERE backend = $1 AND may_run_until > 0 AND may_run_until > (SELECT gmaps_now()))`
 )
 
 // candidate is a job that may want workers.
@@ -47,7 +48,7 @@ func (s *Store) PlanSpawns(ctx context.Context, p store.Plan) (planned []job.Spa
 		planned = nil
 		var locked, live []int64
 		ask(t, &locked, scanInt, lockPlanning)
-		ask(t, &live, scanInt, liveOfBackend, p.Backend)
+		ask(t, &live, scanInt, countedOfBackend, p.Backend)
 		t.clock()
 		if err := t.flush(ctx); err != nil {
 			return err

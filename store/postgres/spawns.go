@@ -12,14 +12,15 @@ import (
 )
 
 const spawnColumns = `spawns.id, spawns.job_id, spawns.backend, spawns.external_id, spawns.state, spawns.outcome, spawns.reason, spawns.exit_code,
-	spawns.log_tail, spawns.concurrency, spawns.nonce, spawns.created_at, spawns.started_at, spawns.joined_at, spawns.seen_at, spawns.ended_at, spawns.cost_usd`
+	spawns.log_tail, spawns.concurrency, spawns.nonce, spawns.created_at, spawns.started_at, spawns.joined_at, spawns.seen_at, spawns.ended_at, spawns.cost_usd, spawns.may_run_until`
 
 func scanSpawn(r scanner) (job.Spawn, error) {
 	var s job.Spawn
-	var created, started, joined, seen, ended int64
+	var created, started, joined, seen, ended, mayRun int64
 	err := r.Scan(&s.ID, &s.JobID, &s.Backend, &s.ExternalID, &s.State, &s.Outcome, &s.Reason, &s.ExitCode, &s.LogTail, &s.Concurrency, &s.Nonce,
-		&created, &started, &joined, &seen, &ended, &s.CostUSD)
+		&created, &started, &joined, &seen, &ended, &s.CostUSD, &mayRun)
 	s.CreatedAt, s.StartedAt, s.JoinedAt, s.SeenAt, s.EndedAt = fromMicros(created), fromMicros(started), fromMicros(joined), fromMicros(seen), fromMicros(ended)
+	s.MayRunUntil = fromMicros(mayRun)
 	return s, err
 }
 
@@ -51,6 +52,9 @@ func (s *Store) Spawns(ctx context.Context, f store.SpawnFilter) (spawns []job.S
 	}
 	if f.Live {
 		w.conditions = append(w.conditions, `state <> 'ended'`)
+	}
+	if f.Counted {
+		w.conditions = append(w.conditions, `(state <> 'ended' OR may_run_until > (SELECT gmaps_now()))`)
 	}
 	if !f.EndedSince.IsZero() {
 		w.add(`ended_at > 0 AND ended_at >= %s`, micros(f.EndedSince))
@@ -145,7 +149,8 @@ const leasesOfSpawn = `SELECT job_key, fence FROM leases WHERE spawn_id = $1 AND
 func (s *Store) SpawnEnded(ctx context.Context, id job.SpawnID, e store.SpawnEnd) error {
 	const (
 		endSpawn = `UPDATE spawns SET state = 'ended', outcome = $1, reason = coalesce(nullif($2, ''), reason), exit_code = $3, log_tail = $4, cost_usd = $5,
-			ended_at = $6 WHERE id = $7`
+			ended_at = $6, may_run_until = $7 WHERE id = $8`
+		addCost   = `UPDATE jobs SET cost_usd = cost_usd + $1 WHERE key = $2`
 		countEnd  = `INSERT INTO outcomes AS o (outcome, failure, n) VALUES ($1, $2, 1) ON CONFLICT (outcome, failure) DO UPDATE SET n = o.n + 1`
 		lockOwner = `SELECT key FROM jobs WHERE id = $1 OR key = ANY($2) ORDER BY key FOR NO KEY UPDATE`
 	)
@@ -153,7 +158,7 @@ func (s *Store) SpawnEnded(ctx context.Context, id job.SpawnID, e store.SpawnEnd
 		if !row.Live() {
 			return nil
 		}
-		t.exec(endSpawn, e.Outcome, e.Reason, e.ExitCode, e.LogTail, e.CostUSD, t.now, id)
+		t.exec(endSpawn, e.Outcome, e.Reason, e.ExitCode, e.LogTail, e.CostUSD, t.now, micros(e.MayRunUntil), id)
 		var held []lost
 		ask(t, &held, scanLost, leasesOfSpawn, id)
 		if err := t.flush(ctx); err != nil {
@@ -168,6 +173,9 @@ func (s *Store) SpawnEnded(ctx context.Context, id job.SpawnID, e store.SpawnEnd
 		}
 		if len(own) > 0 {
 			t.spawnEvent(own[0], row, e)
+			if e.CostUSD > 0 {
+				t.exec(addCost, e.CostUSD, own[0])
+			}
 		}
 		for _, h := range held {
 			if err := t.endOfSpawn(ctx, job.Fence(h.fence), e.GaveBack); err != nil {

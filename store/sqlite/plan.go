@@ -19,8 +19,9 @@ const (
 )
 
 const (
-	liveOfBackend = `SELECT count(*) FROM spawns WHERE backend = ? AND state <> 'ended'`
-	dueTasks      = `SELECT count(*) FROM (SELECT 1 FROM tasks WHERE job_key = ? AND state = 'open' AND suspect IN (0, 1) AND not_before <= ? LIMIT ?)`
+	countedOfBackend = `SELECT (SELECT count(*) FROM spawns WHERE backend = ?1 AND state <> 'ended') +
+		(SELECT count(*) FROM spawns WHERE backend = ?1 AND may_run_until > 0 AND may_run_until > ?2)`
+	dueTasks = `SELECT count(*) FROM (SELECT 1 FROM tasks WHERE job_key = ? AND state = 'open' AND suspect IN (0, 1) AND not_before <= ? LIMIT ?)`
 )
 
 // candidate is a job that may want workers.
@@ -47,7 +48,7 @@ func (s *Store) PlanSpawns(ctx context.Context, p store.Plan) (planned []job.Spa
 			room = p.New
 		}
 		if p.Cap > 0 {
-			live, err := scanInt(t.QueryRowContext(ctx, liveOfBackend, p.Backend))
+			live, err := scanInt(t.QueryRowContext(ctx, countedOfBackend, p.Backend, t.now))
 			if err != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ func TestQuestionsReadAlongIndices(t *testing.T) {
 		"lease tasks":    {leaseTasks, []any{1, 1, 1, 0, 10}},
 		"candidates":     {candidates(time.Minute), []any{1, 0, 0, 10}},
 		"due tasks":      {dueTasks, []any{1, 1, 10}},
-		"live spawns":    {liveOfBackend, []any{"process"}},
+		"live spawns":    {countedOfBackend, []any{"process", 1}},
 		"expired leases": {expiredLeases, []any{1}},
 		"overdue jobs":   {overdueJobs, []any{1}},
 		"next of own":    {nextOfOwn, []any{"id", 1}},

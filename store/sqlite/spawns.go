@@ -13,14 +13,15 @@ import (
 )
 
 const spawnColumns = `id, job_id, backend, external_id, state, outcome, reason, exit_code, log_tail, concurrency, nonce,
-	created_at, started_at, joined_at, seen_at, ended_at, cost_usd`
+	created_at, started_at, joined_at, seen_at, ended_at, cost_usd, may_run_until`
 
 func scanSpawn(r scanner) (job.Spawn, error) {
 	var s job.Spawn
-	var created, started, joined, seen, ended int64
+	var created, started, joined, seen, ended, mayRun int64
 	err := r.Scan(&s.ID, &s.JobID, &s.Backend, &s.ExternalID, &s.State, &s.Outcome, &s.Reason, &s.ExitCode, &s.LogTail, &s.Concurrency, &s.Nonce,
-		&created, &started, &joined, &seen, &ended, &s.CostUSD)
+		&created, &started, &joined, &seen, &ended, &s.CostUSD, &mayRun)
 	s.CreatedAt, s.StartedAt, s.JoinedAt, s.SeenAt, s.EndedAt = fromMicros(created), fromMicros(started), fromMicros(joined), fromMicros(seen), fromMicros(ended)
+	s.MayRunUntil = fromMicros(mayRun)
 	return s, err
 }
 
@@ -55,6 +56,9 @@ func (s *Store) Spawns(ctx context.Context, f store.SpawnFilter) (spawns []job.S
 	}
 	if f.Live {
 		add(`state <> 'ended'`)
+	}
+	if f.Counted {
+		add(`(state <> 'ended' OR may_run_until > ?)`, s.now().UnixMicro())
 	}
 	if !f.EndedSince.IsZero() {
 		add(`ended_at > 0 AND ended_at >= ?`, micros(f.EndedSince))
@@ -166,15 +170,21 @@ const leasesOfSpawn = `SELECT fence FROM leases WHERE spawn_id = ? AND ended_at 
 // SpawnEnded implements store.Store. An empty Reason keeps the one it was stopped for.
 func (s *Store) SpawnEnded(ctx context.Context, id job.SpawnID, e store.SpawnEnd) error {
 	const (
-		endSpawn = `UPDATE spawns SET state = 'ended', outcome = ?, reason = coalesce(nullif(?, ''), reason), exit_code = ?, log_tail = ?, cost_usd = ?, ended_at = ? WHERE id = ?`
+		endSpawn = `UPDATE spawns SET state = 'ended', outcome = ?, reason = coalesce(nullif(?, ''), reason), exit_code = ?, log_tail = ?, cost_usd = ?, may_run_until = ?, ended_at = ? WHERE id = ?`
+		addCost  = `UPDATE jobs SET cost_usd = cost_usd + ? WHERE id = ?`
 		countEnd = `INSERT INTO outcomes (outcome, failure, n) VALUES (?, ?, 1) ON CONFLICT (outcome, failure) DO UPDATE SET n = n + 1`
 	)
 	return s.changeSpawn(ctx, "end", id, func(ctx context.Context, t *tx, row job.Spawn) error {
 		if !row.Live() {
 			return nil
 		}
-		if _, err := t.exec(ctx, endSpawn, e.Outcome, e.Reason, e.ExitCode, e.LogTail, e.CostUSD, t.now, id); err != nil {
+		if _, err := t.exec(ctx, endSpawn, e.Outcome, e.Reason, e.ExitCode, e.LogTail, e.CostUSD, micros(e.MayRunUntil), t.now, id); err != nil {
 			return err
+		}
+		if e.CostUSD > 0 {
+			if _, err := t.exec(ctx, addCost, e.CostUSD, row.JobID); err != nil {
+				return err
+			}
 		}
 		if _, err := t.exec(ctx, countEnd, e.Outcome, e.Failure()); err != nil {
 			return err

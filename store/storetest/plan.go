@@ -44,6 +44,23 @@ var planClaims = []claim{
 		wantErr(t, b.Store.SpawnEnded(t.Context(), s.ID, store.SpawnEnd{Outcome: job.Stopped}), nil)
 		want(t, "after it", len(b.plan(t, store.Plan{})), 1)
 	}},
+	{"a worker whose end nobody saw counts against the cap until it cannot run any more, and its job gets another meanwhile", func(t *testing.T, b bench) {
+		b.create(t, shape{})
+		s := b.plan(t, store.Plan{Cap: 2})[0]
+		joined := must[job.Spawn](t)(b.Store.Join(t.Context(), s.ID, "n"))
+		until := joined.JoinedAt.Add(15 * time.Minute)
+		wantErr(t, b.Store.SpawnEnded(t.Context(), s.ID, store.SpawnEnd{Outcome: job.Silent, MayRunUntil: until}), nil)
+		want(t, "until", b.spawn(t, s.ID).MayRunUntil, until)
+		want(t, "its job's next", len(b.plan(t, store.Plan{Cap: 2})), 1)
+		b.create(t, shape{})
+		want(t, "another job at the cap", len(b.plan(t, store.Plan{Cap: 2})), 0)
+		want(t, "counted", len(must[[]job.Spawn](t)(b.Store.Spawns(t.Context(), store.SpawnFilter{Backend: "process", Counted: true}))), 2)
+		want(t, "of another backend", len(b.plan(t, store.Plan{Cap: 2, Backend: "docker"})), 1)
+		b.Advance(15 * time.Minute)
+		want(t, "counted once it is over", len(must[[]job.Spawn](t)(b.Store.Spawns(t.Context(), store.SpawnFilter{Backend: "process", Counted: true}))), 1)
+		b.create(t, shape{})
+		want(t, "planned once it is over", len(b.plan(t, store.Plan{Cap: 2})), 1)
+	}},
 	{"leased tasks want no worker", func(t *testing.T, b bench) {
 		b.create(t, shape{tasks: 2})
 		l := b.grant(t, b.standing(t, "n"), 2)

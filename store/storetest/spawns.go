@@ -58,6 +58,7 @@ var spawnClaims = []claim{
 		want(t, "exit code", *got.ExitCode, 3)
 		want(t, "log", got.LogTail, "bye")
 		want(t, "cost", got.CostUSD, 0.5)
+		want(t, "its job's cost", b.head(t, s.JobID).CostUSD, 0.5)
 		want(t, "reason", got.Reason, "cancelled")
 		want(t, "ended", got.EndedAt.IsZero(), false)
 	}},
