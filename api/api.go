@@ -34,6 +34,7 @@ const (
 	PathRenew      = PrefixWorker + "leases/{fence}/renew"   // heartbeat
 	PathSubmit     = PrefixWorker + "leases/{fence}/results" // gzip accepted
 	PathHandBack   = PrefixWorker + "leases/{fence}/handback"
+	PathLeave      = PrefixWorker + "leave" // a worker's goodbye
 )
 
 // HeaderIdempotencyKey names a create so that its repeat makes no second job.
@@ -136,6 +137,16 @@ type OrderAnswer struct {
 // HandBack opens a lease's remaining tasks again; Steps carry cursors.
 type HandBack struct {
 	Steps []job.TaskStep `json:"steps,omitempty"`
+}
+
+// Leave is a worker's goodbye: it ends of itself within moments. Only a backend that cannot list its workers needs to be told.
+type Leave struct {
+	// ExitCode is 0 for a worker that did what there was, or handed back what it left.
+	ExitCode int `json:"exit_code" minimum:"0" maximum:"255"`
+	// Reason says why it ends with another code.
+	Reason string `json:"reason,omitempty" maxLength:"2000"`
+	// Ran is for how long it was paid for.
+	Ran job.Duration `json:"ran,omitempty"`
 }
 
 // Stats is the body of GET /stats.

@@ -215,6 +215,11 @@ func (c *Client) HandBack(ctx context.Context, f job.Fence, h HandBack) error {
 	return c.work(ctx, call{path: fencePath(PathHandBack, f), body: h}, nil)
 }
 
+// Leave says goodbye: the spawn ends, and what its worker still held opens again. IsGone if it has ended already.
+func (c *Client) Leave(ctx context.Context, l Leave) error {
+	return c.work(ctx, call{path: PathLeave, body: l}, nil)
+}
+
 // work makes a call as the worker that has joined.
 func (c *Client) work(ctx context.Context, r call, out any) error {
 	r.method = http.MethodPost

@@ -90,6 +90,7 @@ func (r *reconciler) bury(ctx context.Context, row job.Spawn, w spawner.Worker, 
 	r.do(ctx, endKey(row.ID), func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, endDeadline)
 		defer cancel()
+		seen.ended = true
 		end, err := r.evidence(ctx, w)
 		if err != nil && !errors.Is(err, errors.ErrUnsupported) && seen.collects < maxCollects {
 			return err
@@ -163,7 +164,7 @@ func (r *reconciler) evidence(ctx context.Context, w spawner.Worker) (store.Spaw
 	if err != nil {
 		return store.SpawnEnd{Reason: fmt.Sprintf("its exit code and log could not be read: %v", err)}, fmt.Errorf("collect %s: %w", w.Name, err)
 	}
-	end := store.SpawnEnd{Reason: exit.Detail, LogTail: exit.LogTail}
+	end := store.SpawnEnd{Reason: exit.Detail, LogTail: exit.LogTail, CostUSD: exit.CostUSD}
 	if exit.Code >= 0 {
 		end.ExitCode = &exit.Code
 	}
@@ -195,6 +196,12 @@ func (r *reconciler) record(ctx context.Context, row job.Spawn, seen watch, end 
 	case end.Outcome == job.Exited:
 		failure = "exit"
 		end.Reason = endedUnheard(end, fresh)
+	}
+	if !seen.ended {
+		end.MayRunUntil = r.mayRun(fresh)
+	}
+	if end.CostUSD == 0 && !fresh.JoinedAt.IsZero() {
+		end.CostUSD = r.spawner.Limits().USDPerSecond * fresh.SeenAt.Sub(fresh.JoinedAt).Seconds()
 	}
 	if err := r.store.SpawnEnded(ctx, row.ID, end); err != nil {
 		return fmt.Errorf("record end of %s: %w", row.Name(), err)

@@ -40,6 +40,7 @@ type watch struct {
 	generation int       // the breaker's when it began
 	worked     bool
 	collects   int
+	ended      bool            // the backend has seen its end
 	verdict    *store.SpawnEnd // with which we began to stop it
 }
 

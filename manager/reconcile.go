@@ -293,10 +293,15 @@ func (r *reconciler) reconcile(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	r.forget(append(hands, rows...))
+	if err := r.settle(ctx, append(hands, rows...)); err != nil {
+		return err
+	}
 	if unseen != nil {
 		r.count("list")
 		return errors.Join(unseen, r.tellWaiting(ctx, now, fmt.Sprintf("the worker backend %s does not answer: %v", r.backend, unseen), rows))
+	}
+	if !listed {
+		workers = r.seenEnds(ctx, rows)
 	}
 	if rows, err = r.observe(ctx, now, rows, look{workers, listed, busy}); err != nil {
 		return err
@@ -305,14 +310,23 @@ func (r *reconciler) reconcile(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return r.tellWaiting(ctx, now, r.why(now, len(rows)+len(started), ceiling), append(rows, started...))
+	counted, err := r.counted(ctx, len(rows)+len(started))
+	if err != nil {
+		return err
+	}
+	return r.tellWaiting(ctx, now, r.why(now, counted, ceiling), append(rows, started...))
 }
 
 // rows returns all live spawns of a backend; of "", those of all.
 func (r *reconciler) rows(ctx context.Context, backend string) ([]job.Spawn, error) {
+	return r.find(ctx, store.SpawnFilter{Backend: backend, Live: true})
+}
+
+// find returns all spawns of a filter, page by page.
+func (r *reconciler) find(ctx context.Context, f store.SpawnFilter) ([]job.Spawn, error) {
 	const page = 500
 	var rows []job.Spawn
-	for f := (store.SpawnFilter{Backend: backend, Live: true, Limit: page}); ; {
+	for f.Limit = page; ; {
 		some, err := r.store.Spawns(ctx, f)
 		if err != nil {
 			return nil, fmt.Errorf("read spawns: %w", err)
@@ -343,7 +357,7 @@ func (r *reconciler) list(ctx context.Context) (workers []spawner.Worker, listed
 func (r *reconciler) plan(ctx context.Context, now time.Time, rows []job.Spawn, busy map[string]struct{}) (planned []job.Spawn, ceiling int, err error) {
 	limits := r.spawner.Limits()
 	ceiling = r.cfg.MaxWorkers
-	if ceiling == 0 {
+	if ceiling == 0 || limits.Flag != "" && limits.MaxWorkers < ceiling {
 		ceiling = limits.MaxWorkers
 	}
 	slots := limits.Creates

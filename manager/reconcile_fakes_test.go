@@ -30,6 +30,8 @@ type scripted struct {
 	createErr  error
 	listErr    error
 	collectErr error
+	watched    bool   // the backend is going to see ends
+	pointer    string // to the evidence of workers whose end the backend does not see
 	unplaced   string // why workers are kept from running at all
 	// hang makes Create of these spawns wait for its deadline, having started the worker (true) or not.
 	hang     map[string]bool
@@ -120,7 +122,10 @@ func (b *scripted) Collect(_ context.Context, id spawner.ID) (spawner.Exit, erro
 			return w.exit, nil
 		}
 	}
-	return spawner.Exit{}, &spawner.Error{Op: "collect", Reason: "no ended worker " + string(id), Cause: "name"}
+	if b.pointer != "" {
+		return spawner.Exit{Code: -1, LogTail: b.pointer}, nil
+	}
+	return spawner.Exit{}, &spawner.Error{Op: "collect", Reason: "no ended worker " + string(id), Cause: "name", Retry: b.watched}
 }
 
 func (b *scripted) Remove(_ context.Context, id spawner.ID) error {

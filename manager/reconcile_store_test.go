@@ -74,8 +74,10 @@ func (s *rowStore) PlanSpawns(_ context.Context, p store.Plan) ([]job.Spawn, err
 	}
 	live, per := 0, map[job.ID]int{}
 	for _, row := range s.spawns {
-		if row.Live() && row.Backend == p.Backend {
+		if row.Backend == p.Backend && (row.Live() || row.MayRunUntil.After(s.now())) {
 			live++
+		}
+		if row.Backend == p.Backend && row.Live() {
 			per[row.JobID]++
 		}
 	}
@@ -152,6 +154,7 @@ func (s *rowStore) SpawnStopping(_ context.Context, id job.SpawnID, reason strin
 func (s *rowStore) SpawnEnded(_ context.Context, id job.SpawnID, e store.SpawnEnd) error {
 	err := s.live(id, func(r *job.Spawn) {
 		r.State, r.Outcome, r.Reason, r.ExitCode, r.LogTail, r.EndedAt = job.SpawnEnded, e.Outcome, e.Reason, e.ExitCode, e.LogTail, s.now()
+		r.MayRunUntil, r.CostUSD = e.MayRunUntil, e.CostUSD
 		if s.ends == nil {
 			s.ends = map[job.SpawnID]store.SpawnEnd{}
 		}
@@ -174,7 +177,7 @@ func (s *rowStore) Spawns(_ context.Context, f store.SpawnFilter) ([]job.Spawn, 
 	defer s.mu.Unlock()
 	var rows []job.Spawn
 	for _, row := range s.spawns {
-		if (f.JobID == "" || row.JobID == f.JobID) && (f.Backend == "" || row.Backend == f.Backend) && (!f.Live || row.Live()) && (f.Before == "" || row.ID < f.Before) {
+		if (f.JobID == "" || row.JobID == f.JobID) && (f.Backend == "" || row.Backend == f.Backend) && (!f.Live || row.Live()) && (!f.Counted || row.Live() || row.MayRunUntil.After(s.now())) && (f.Before == "" || row.ID < f.Before) {
 			rows = append(rows, *row)
 		}
 	}

@@ -8,15 +8,22 @@ import (
 	"time"
 
 	"gmaps-scraper/job"
+	"gmaps-scraper/spawner"
 )
 
 // why says why a job with open tasks and no worker waits; "" if its worker is as good as there. It holds no countdown: each
 // new text is an event on each waiting job.
 func (r *reconciler) why(now time.Time, live, ceiling int) string {
 	_, _, reason := r.breaker.state(now)
+	limits := spawner.Limits{}
+	if r.spawner != nil {
+		limits = r.spawner.Limits()
+	}
 	switch {
 	case reason != "":
 		return "no worker could be started: " + reason
+	case ceiling > 0 && live >= ceiling && limits.Flag != "" && ceiling == limits.MaxWorkers:
+		return fmt.Sprintf("all %d workers are busy: waits for a free one (-%s %d)", ceiling, limits.Flag, ceiling)
 	case ceiling > 0 && live >= ceiling && r.cfg.MaxWorkers > 0:
 		return fmt.Sprintf("all %d workers are busy: waits for a free one (-spawner-max-workers %d)", ceiling, r.cfg.MaxWorkers)
 	case ceiling > 0 && live >= ceiling:

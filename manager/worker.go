@@ -50,6 +50,10 @@ func (m *Manager) registerWorker(a huma.API) {
 	back := op("handBack", api.PathHandBack, "Open a lease's remaining tasks again")
 	back.DefaultStatus = http.StatusNoContent
 	handle(m, a, back, m.handBack)
+
+	leave := op("leave", api.PathLeave, "Say goodbye: for a worker whose backend cannot list it")
+	leave.DefaultStatus = http.StatusNoContent
+	handle(m, a, leave, m.leave)
 }
 
 type joinInput struct{ Body api.Join }
@@ -246,6 +250,33 @@ func (m *Manager) handBack(ctx context.Context, in *handBackInput) (*struct{}, e
 		return nil, err
 	}
 	m.ring(ctx, "tasks handed back", "")
+	return nil, nil
+}
+
+type leaveInput struct{ Body api.Leave }
+
+// leave ends the spawn of a worker that says goodbye, unless its backend is going to tell of its end, and more of it.
+func (m *Manager) leave(ctx context.Context, in *leaveInput) (*struct{}, error) {
+	if !plainText(in.Body.Reason) {
+		return nil, invalid("body.reason", "holds a NUL or another control character")
+	}
+	row, err := m.store.Spawn(ctx, callerOf(ctx).spawn)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !row.Live() {
+		return nil, store.ErrUnknownSpawn
+	}
+	if err != nil {
+		return nil, err
+	}
+	end, tells := m.rec.goodbye(ctx, row, in.Body)
+	if tells {
+		return nil, nil
+	}
+	if err := m.store.SpawnEnded(ctx, row.ID, end); err != nil {
+		return nil, err
+	}
+	m.rec.metrics.ended.WithLabelValues(string(end.Outcome)).Inc()
+	m.log.InfoContext(ctx, "worker left", "spawn", row.ID, "job", row.JobID, "code", in.Body.ExitCode, "ran", time.Duration(in.Body.Ran), "reason", end.Reason)
+	m.ring(ctx, "worker left", row.JobID)
 	return nil, nil
 }
 

@@ -20,7 +20,8 @@ type Spawner interface {
 	List(ctx context.Context) ([]Worker, error)
 	// Stop sends SIGTERM, then kills after grace. Gone already is no error.
 	Stop(ctx context.Context, id ID, grace time.Duration) error
-	// Collect returns exit code and log tail of an ended worker. It changes nothing.
+	// Collect returns exit code and log tail of an ended worker. It changes nothing. A backend that cannot list answers at once with what it
+	// has seen: nothing but a pointer to evidence, and no EndedAt, if it has not seen the end.
 	Collect(ctx context.Context, id ID) (Exit, error)
 	// Remove deletes an ended worker's remains. Separate from Collect, so that evidence is stored before it is destroyed. Gone already is no error.
 	Remove(ctx context.Context, id ID) error
@@ -73,18 +74,28 @@ type Exit struct {
 	Code    int
 	LogTail string // the last 16 KiB or so
 	// Detail explains a code that was not the worker's own: "out of memory", "killed by signal 9".
-	Detail  string
+	Detail string
+	// EndedAt is zero if the backend has not seen the end.
 	EndedAt time.Time
+	// CostUSD is what the backend charges for the worker's time, if it says so. 0: see Limits.USDPerSecond.
+	CostUSD float64
 }
 
 // Limits are facts of a backend. Zero fields mean: no limit of its own.
 type Limits struct {
 	// MaxWorkers is a ceiling that holds even when the operator set none.
 	MaxWorkers int
+	// Flag names the operator's own setting that MaxWorkers is. Then -spawner-max-workers can only lower it. Empty: it is the backend's.
+	Flag string
 	// Creates is how many Create calls may run at once with profit.
 	Creates int
 	// JoinDeadline is how long after Create a worker that has not spoken is given up.
 	JoinDeadline time.Duration
+	// Lifetime is after how long the backend itself ends a worker. It is that of a backend that can neither list nor stop workers: one that
+	// is silent may run for so long.
+	Lifetime time.Duration
+	// USDPerSecond is about what a worker costs for each second that it runs. 0: not known.
+	USDPerSecond float64
 }
 
 // Error is a refusal of a backend in words for the person who runs it.
