@@ -23,6 +23,13 @@ help: ## print this help
 build: ## build bin/gmaps-scraper
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
 
+.PHONY: lambda
+lambda: ARCH ?= amd64
+lambda: ## build bin/lambda/function.zip, the worker as an AWS Lambda function (ARCH=arm64 for Graviton)
+	@mkdir -p bin/lambda
+	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '$(LDFLAGS) -buildid=' -o bin/lambda/bootstrap ./functions/worker
+	@go run ./functions/zip bin/lambda/function.zip bin/lambda/bootstrap
+
 .PHONY: demo
 demo: build ## simulator + Manager + spawned workers: from a query to rows, then nothing is left
 	go run ./test/demo -bin $(BIN) -captures ../shared/captures -out out

@@ -10,9 +10,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"gmaps-scraper/cache"
+	"gmaps-scraper/spawner"
 	"gmaps-scraper/store/postgres"
 	"gmaps-scraper/store/sqlite"
 	"gmaps-scraper/wakeup"
@@ -202,16 +204,24 @@ func checkSpawner(ctx context.Context, c *config) (string, error) {
 	}
 	p := &parts{}
 	defer p.Close()
-	if err := c.openBackend(p, "doctor", dir, nil); err != nil {
+	if err := c.openBackend(ctx, p, "doctor", dir, nil); err != nil {
 		return "", err
 	}
-	if err := p.spawner.Check(ctx); err != nil {
+	var facts []string
+	if d, ok := p.spawner.(spawner.Describer); ok {
+		facts, err = d.Describe(ctx)
+	} else {
+		err = p.spawner.Check(ctx)
+	}
+	if err != nil {
 		return "", err
 	}
 	way := ""
 	switch {
 	case c.spawnerManagerURL != "":
 		way = ", which call the Manager at " + c.spawnerManagerURL
+	case c.spawner == "lambda" && !hasLoopbackHost(c.awsEndpoint):
+		return "", errors.New("functions must be told how to reach this Manager: set -spawner-manager-url to a URL that does so from AWS")
 	case p.route != nil:
 		_, port, err := net.SplitHostPort(c.addr)
 		if err != nil {
@@ -228,8 +238,8 @@ func checkSpawner(ctx context.Context, c *config) (string, error) {
 		way = ", which call the Manager at " + r.URL
 	}
 	limit := c.spawnerMaxWorkers
-	if limit == 0 {
-		limit = p.spawner.Limits().MaxWorkers
+	if l := p.spawner.Limits(); limit == 0 || l.Flag != "" && l.MaxWorkers < limit {
+		limit = l.MaxWorkers
 	}
-	return fmt.Sprintf("%s: at most %d workers at a time%s", c.spawner, limit, way), nil
+	return strings.Join(append([]string{fmt.Sprintf("%s: at most %d workers at a time%s", c.spawner, limit, way)}, facts...), "\n                   "), nil
 }

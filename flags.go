@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -79,6 +82,9 @@ type config struct {
 	spawnerConstraints                                       []string
 	lambdaFunction, lambdaRegion, lambdaInvocation           string
 	lambdaMaxConc                                            int
+	lambdaEventAge                                           time.Duration
+	lambdaRabbitmqSecret                                     string
+	awsEndpoint                                              string // not a flag: the SDK's own variable
 
 	captures             string
 	synthetic            int
@@ -112,12 +118,12 @@ var flagGroups = []struct {
 	{"What to run (none of them: one shot, from -input to -results)", "", []string{"manager", "worker", "simulator", "doctor", "health", "version", "completion"}},
 	{"One shot", modeOneShot, []string{"input", "results", "format", "json", "csv-columns", "resume", "exit-on-inactivity"}},
 	{"What to search", modeOneShot, []string{"lang", "country", "geo", "radius", "zoom", "grid-bbox", "grid-cell", "strict", "depth", "detail", "extra-reviews", "max-reviews", "reviews-order", "max-results", "max-time", "max-attempts", "priority", "engine"}},
-	{"How to fetch (handed on to spawned workers)", "", []string{"c", "maps-url", "proxies", "rate", "in-flight", "exit-name", "timeout", "retries", "quarantine-dir"}},
+	{"How to fetch (handed on to spawned workers; a Lambda function has them as its own environment variables)", "", []string{"c", "maps-url", "proxies", "rate", "in-flight", "exit-name", "timeout", "retries", "quarantine-dir"}},
 	{"Manager", "", []string{"addr", "data-dir", "dsn", "api-key", "no-auth", "open-metrics", "lease-ttl", "sweep-interval"}},
 	{"Servers that Manager and workers share", "", []string{"rabbitmq-url", "redis-addr", "redis-password", "redis-tls"}},
 	{"Spawner", modeManager, []string{"spawner", "spawner-concurrency", "spawner-max-workers", "spawner-auto-remove", "spawner-manager-url", "spawner-share-services"}},
 	{"Spawner: Docker and Swarm", modeManager, []string{"spawner-image", "spawner-network", "spawner-pull", "spawner-memory", "spawner-cpus", "spawner-pids", "spawner-constraint"}},
-	{"Spawner: Lambda", modeManager, []string{"spawner-lambda-function", "spawner-lambda-region", "spawner-lambda-invocation", "spawner-lambda-max-conc"}},
+	{"Spawner: Lambda", modeManager, []string{"spawner-lambda-function", "spawner-lambda-region", "spawner-lambda-invocation", "spawner-lambda-max-conc", "spawner-lambda-event-age", "spawner-lambda-rabbitmq-secret"}},
 	{"Worker", "", []string{"manager-url", "spool-dir"}},
 	{"Simulator", modeSimulator, []string{"captures", "synthetic", "seed", "latency", "error-rate", "block-rate", "consent"}},
 	{"Logging", "", []string{"log-level", "log-format"}},
@@ -214,7 +220,9 @@ func newFlags(c *config) *flag.FlagSet {
 	fs.StringVar(&c.lambdaFunction, "spawner-lambda-function", "", "Lambda function `name` or ARN")
 	fs.StringVar(&c.lambdaRegion, "spawner-lambda-region", "", "AWS `region`")
 	fs.StringVar(&c.lambdaInvocation, "spawner-lambda-invocation", "Event", "invocation `type`: Event (async) or RequestResponse (sync)")
-	fs.IntVar(&c.lambdaMaxConc, "spawner-lambda-max-conc", 100, "max concurrent Lambda `invocations`")
+	fs.IntVar(&c.lambdaMaxConc, "spawner-lambda-max-conc", spawner.DefaultLambdaMaxConc, "max concurrent Lambda `invocations`")
+	durationVar(fs, &c.lambdaEventAge, "spawner-lambda-event-age", spawner.DefaultEventAge, "the function's maximum event `age`: how long an invocation of type Event may wait for its start")
+	fs.StringVar(&c.lambdaRabbitmqSecret, "spawner-lambda-rabbitmq-secret", "", "`arn:aws:secretsmanager:…` that functions are told instead of a -rabbitmq-url with a password")
 
 	fs.StringVar(&c.captures, "captures", "", "`folder` of captured payloads to answer from")
 	fs.IntVar(&c.synthetic, "synthetic", 10_000, "`number` of made-up places")
@@ -301,6 +309,9 @@ func parseFlags(args []string, getenv func(string) string) (*config, error) {
 	if bad != nil {
 		return nil, bad
 	}
+	if c.awsEndpoint = cmp.Or(getenv("AWS_ENDPOINT_URL_LAMBDA"), getenv("AWS_ENDPOINT_URL")); strings.EqualFold(getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
+		c.awsEndpoint = ""
+	}
 	return c, c.validate()
 }
 
@@ -375,6 +386,7 @@ func (c *config) validate() error {
 		{"error-rate", c.errorRate, 0, 1},
 		{"block-rate", c.blockRate, 0, 1},
 		{"synthetic", float64(c.synthetic), 0, 1e8},
+		{"spawner-lambda-event-age", c.lambdaEventAge.Seconds(), 60, 6 * 3600},
 		{"latency", float64(c.latency), 0, float64(time.Hour)},
 		{"rate", c.ratePerSecond, 0, 1e6},
 		{"in-flight", float64(c.inFlight), 0, 1e5},
@@ -463,7 +475,7 @@ func (c *config) checkBackends() error {
 	switch c.spawner {
 	case "none", "process", "docker", "swarm":
 	case "lambda":
-		return usagef("-spawner lambda is not in this version: use docker, swarm, process (child processes of the Manager) or none")
+		return c.checkLambda()
 	default:
 		return usagef("-spawner: %q is none of none, process, docker, swarm, lambda", c.spawner)
 	}
@@ -477,6 +489,45 @@ func (c *config) checkBackends() error {
 		return usagef("-spawner-network: is empty")
 	}
 	return nil
+}
+
+// checkLambda refuses what could never work: a payload is all that a function is told.
+func (c *config) checkLambda() error {
+	if c.mode != modeManager && c.mode != modeDoctor {
+		return nil
+	}
+	local := hasLoopbackHost(c.awsEndpoint)
+	switch {
+	case c.lambdaFunction == "":
+		return usagef("-spawner-lambda-function: is missing: name the function that runs workers (make lambda builds it; docs/lambda.md)")
+	case c.lambdaRabbitmqSecret != "" && !secretReference.MatchString(c.lambdaRabbitmqSecret):
+		return usagef("-spawner-lambda-rabbitmq-secret: is no reference of the form arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME[:JSON-KEY[:STAGE[:VERSION]]]")
+	case c.mode != modeManager: // the doctor fetches nothing, and says what it finds
+		return nil
+	case c.spawnerManagerURL == "" && !local:
+		return usagef("-spawner-manager-url: is missing: functions run in AWS and must be told a URL that reaches this Manager from there, such as https://gmaps.example.com")
+	case hasLoopbackHost(c.spawnerManagerURL) && !local:
+		return usagef("-spawner-manager-url: %s is, to a function in AWS, the function itself: name a URL that reaches this Manager from there", c.spawnerManagerURL)
+	}
+	for _, name := range []string{"maps-url", "proxies", "rate", "in-flight", "exit-name", "timeout", "retries"} {
+		if c.set[name] {
+			return usagef("-%s does not reach workers of -spawner lambda: set %s in the function's own environment instead, and take it from the Manager", name, envOf(name))
+		}
+	}
+	return nil
+}
+
+// secretReference is how a value names a secret of AWS Secrets Manager, as in ECS task definitions.
+var secretReference = regexp.MustCompile(`^arn:aws(-cn|-us-gov)?:secretsmanager:[^:]+:[^:]+:secret:[^:]+(:[^:]*){0,3}$`)
+
+// hasLoopbackHost says whether a URL leads to the machine that opens it.
+func hasLoopbackHost(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return false
+	}
+	host := strings.ToLower(u.Hostname())
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
 }
 
 // proxyList reads -proxies: URLs, or @file with one a line.

@@ -116,10 +116,10 @@ func (c *config) openSpawner(ctx context.Context, p *parts, dir string, log *slo
 	if err != nil {
 		return fmt.Errorf("read instance id: %w", err)
 	}
-	return c.openBackend(p, instance, dir, log)
+	return c.openBackend(ctx, p, instance, dir, log)
 }
 
-func (c *config) openBackend(p *parts, instance, dir string, log *slog.Logger) (err error) {
+func (c *config) openBackend(ctx context.Context, p *parts, instance, dir string, log *slog.Logger) (err error) {
 	switch c.spawner {
 	case "docker":
 		d, err := spawner.NewDocker(c.docker(instance, log))
@@ -135,6 +135,16 @@ func (c *config) openBackend(p *parts, instance, dir string, log *slog.Logger) (
 		}
 		p.spawner, p.route = s, s.Route
 		p.onClose(s.Close)
+	case "lambda":
+		l, err := spawner.NewLambda(ctx, spawner.LambdaConfig{
+			Function: c.lambdaFunction, Region: c.lambdaRegion, Invocation: spawner.Invocation(c.lambdaInvocation), MaxConc: c.lambdaMaxConc,
+			EventAge: c.lambdaEventAge, Logger: log,
+		})
+		if err != nil {
+			return usagef("-%v", err)
+		}
+		p.spawner = l
+		p.onClose(l.Close)
 	default:
 		p.spawner, err = spawner.NewProcess(spawner.ProcessConfig{Dir: filepath.Join(dir, "workers"), Instance: instance, Logger: log})
 	}

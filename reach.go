@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -102,6 +104,9 @@ func (k *container) listen(ctx context.Context, addr string) error {
 // workerVars are what spawned workers must know of this process's flags: those of the group "How to fetch" that were given, and the
 // servers that they share. What may hold a password is among the secrets.
 func (c *config) workerVars() (env, secrets map[string]string, err error) {
+	if c.spawner == "lambda" {
+		return nil, c.functionVars(), nil
+	}
 	env = map[string]string{envOf("log-level"): c.logLevel, envOf("log-format"): c.logFormat}
 	secrets = make(map[string]string)
 	if c.spawner == "process" { // a container's files vanish with it: its log tells of such payloads
@@ -146,4 +151,50 @@ func (c *config) workerVars() (env, secrets map[string]string, err error) {
 		env[envOf("redis-tls")] = "true"
 	}
 	return env, secrets, nil
+}
+
+// functionVars are what a Lambda function is told of the servers that it shares: what a payload may hold, and no password.
+func (c *config) functionVars() map[string]string {
+	vars := make(map[string]string)
+	if !c.spawnerShareServices {
+		return vars
+	}
+	if at := cmp.Or(c.lambdaRabbitmqSecret, c.rabbitmqURL); at != "" && !hasPassword(at) {
+		vars[envOf("rabbitmq-url")] = at
+	}
+	if at := c.redisAddr; at != "" {
+		if u, err := url.Parse(at); err == nil && hasPassword(at) {
+			u.User = url.User(u.User.Username())
+			at = u.String()
+		}
+		if c.redisTLS && !strings.Contains(at, "://") {
+			at = "rediss://" + at
+		}
+		vars[envOf("redis-addr")] = at
+	}
+	return vars
+}
+
+// untold says which passwords functions are not told, and how they may be.
+func (c *config) untold() []string {
+	var notes []string
+	if !c.spawnerShareServices {
+		return nil
+	}
+	if c.lambdaRabbitmqSecret == "" && hasPassword(c.rabbitmqURL) {
+		notes = append(notes, "-rabbitmq-url holds a password and is left out of payloads, which workers can do without; -spawner-lambda-rabbitmq-secret names a secret instead")
+	}
+	if c.redisAddr != "" && (c.redisPassword != "" || hasPassword(c.redisAddr)) {
+		notes = append(notes, "the password of -redis-addr is left out of payloads: set "+envOf("redis-password")+" in the function's environment, at best to the ARN of a secret")
+	}
+	return notes
+}
+
+func hasPassword(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return strings.Contains(address, "://") // what cannot be read may hold one
+	}
+	_, has := u.User.Password()
+	return has
 }

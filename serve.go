@@ -57,6 +57,11 @@ func (p program) serveManager(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
+	if c.spawner == "lambda" {
+		for _, note := range c.untold() {
+			log.Info("function not told", "why", note)
+		}
+	}
 	managerURL := c.spawnerManagerURL
 	if managerURL == "" {
 		managerURL = "http://" + loopbackAddr(listener.Addr())

@@ -35,6 +35,8 @@ var mayImport = map[string][]string{
 	"manager":             {"api", "job", "gmaps", "store", "wakeup", "spawner", "export", "manager/web"},
 	"manager/web":         {"api", "job", "gmaps"},
 	"worker":              {"api", "job", "gmaps"},
+	"functions/worker":    {"api", "cache", "gmaps", "gmaps/web", "job", "worker"},
+	"functions/zip":       {},
 	"test":                {},
 	"test/bench":          {"api", "export", "gmaps", "gmaps/simulator", "gmaps/web", "job", "manager", "spawner", "store", "store/postgres", "store/sqlite", "wakeup", "worker"},
 	"test/bench/river":    {}, // a module of its own
@@ -46,6 +48,58 @@ var mayImport = map[string][]string{
 
 // stdlibOnly may import nothing from outside the standard library.
 var stdlibOnly = []string{"gmaps", "gmaps/simulator"}
+
+// unreachable is what a function's binary must not hold: it would be slow to start, or hold what a worker must not be able to do.
+var unreachable = []string{
+	"github.com/chromedp/", "github.com/jackc/pgx", "github.com/docker/", "github.com/moby/", "github.com/aws/aws-cdk-go", "github.com/aws/jsii-runtime-go",
+	"github.com/xuri/excelize", "github.com/rabbitmq/", "modernc.org/sqlite", module + "/store", module + "/manager", module + "/spawner", module + "/wakeup",
+}
+
+// TestFunctionLinksNoMoreThanAWorker follows the imports of the function through all packages of ours.
+func TestFunctionLinksNoMoreThanAWorker(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for queue := []string{"functions/worker"}; len(queue) > 0; queue = queue[1:] {
+		pkg := queue[0]
+		if seen[pkg] {
+			continue
+		}
+		seen[pkg] = true
+		files, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pkg), "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("package %s has no files: %v", pkg, err)
+		}
+		for _, path := range files {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, spec := range f.Imports {
+				name, err := strconv.Unquote(spec.Path.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, no := range unreachable {
+					if strings.HasPrefix(name, no) {
+						t.Errorf("%s imports %s, and functions/worker would link it", path, name)
+					}
+				}
+				if ours, ok := strings.CutPrefix(name, module+"/"); ok {
+					queue = append(queue, ours)
+				}
+			}
+		}
+	}
+	if !seen["gmaps/web"] || !seen["worker"] {
+		t.Errorf("the walk saw %v only", seen)
+	}
+}
 
 // TestImportRules reads the files themselves: a test that asks the go command answers from its cache.
 func TestImportRules(t *testing.T) {

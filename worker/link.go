@@ -18,6 +18,9 @@ const (
 	longestWish = time.Minute
 )
 
+// opJoin is the call that is persisted in for Config.JoinWithin only.
+const opJoin = "join"
+
 // errGaveUp ends a spawned worker that has no Manager any more.
 var errGaveUp = errors.New("the manager did not answer")
 
@@ -41,7 +44,11 @@ func (w *Worker) persist(ctx context.Context, op string, call func() error) erro
 		if first {
 			w.log.Warn("manager did not answer, asked again until it does", "op", op, "err", err)
 		}
-		if !w.config.Standing && silent >= w.config.GiveUp {
+		patience := w.config.GiveUp
+		if op == opJoin {
+			patience = w.config.JoinWithin
+		}
+		if !w.config.Standing && silent >= patience {
 			return fmt.Errorf("%w for %s: %w", errGaveUp, silent.Round(time.Second), err)
 		}
 		pause := time.NewTimer(max(rand.N(most), min(api.RetryAfter(err), longestWish)))

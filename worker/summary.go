@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 
@@ -38,6 +39,35 @@ func (s Summary) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
+// Ending says why a worker's Run returned without an error.
+type Ending string
+
+// The endings.
+const (
+	EndedNoWork  Ending = "no more work"
+	EndedDrained Ending = "told to end"                   // by its context
+	EndedTaken   Ending = "another worker has this spawn" // it did nothing
+	EndedOver    Ending = "its spawn has ended"           // what it had left was given to others
+)
+
+// Ending is empty until Run has returned, and after an error.
+func (w *Worker) Ending() Ending {
+	w.sums.mu.Lock()
+	defer w.sums.mu.Unlock()
+	return w.sums.ending
+}
+
+// ends notes why there will be no more leases.
+func (w *Worker) ends(why Ending) error {
+	w.sums.mu.Lock()
+	defer w.sums.mu.Unlock()
+	w.sums.ending = why
+	return nil
+}
+
+// IsNoAnswer says of an error of Run that the Manager did not answer.
+func IsNoAnswer(err error) bool { return errors.Is(err, errGaveUp) }
+
 // Summary may be called at any time.
 func (w *Worker) Summary() Summary {
 	w.sums.mu.Lock()
@@ -48,6 +78,7 @@ func (w *Worker) Summary() Summary {
 type sums struct {
 	mu sync.Mutex
 	Summary
+	ending Ending
 }
 
 func (s *sums) add(f func(*Summary)) {

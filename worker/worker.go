@@ -88,6 +88,9 @@ type Config struct {
 	DrainTimeout time.Duration
 	// GiveUp ends a spawned worker to which the Manager has not answered at all for so long. Default 30 min. A standing one never gives up.
 	GiveUp time.Duration
+	// JoinWithin ends a spawned worker whose first call is not answered for so long: one that was never heard of has nothing to hand in.
+	// 0: as GiveUp.
+	JoinWithin time.Duration
 
 	Logger *slog.Logger // default: discards
 }
@@ -101,6 +104,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.LeaseWait, 20*time.Second)
 	setDefault(&c.DrainTimeout, 9*time.Second)
 	setDefault(&c.GiveUp, 30*time.Minute)
+	setDefault(&c.JoinWithin, c.GiveUp)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -115,7 +119,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("flush places: %d is below 1", c.FlushPlaces)
 	case c.LeaseWait < 0 || c.LeaseWait > 30*time.Second:
 		return c, fmt.Errorf("lease wait: %s is not between 0s and 30s", c.LeaseWait)
-	case c.FlushAfter < 0 || c.MemoryBytes < 0 || c.SpoolBytes < 0 || c.DrainTimeout < 0 || c.GiveUp < 0:
+	case c.FlushAfter < 0 || c.MemoryBytes < 0 || c.SpoolBytes < 0 || c.DrainTimeout < 0 || c.GiveUp < 0 || c.JoinWithin < 0:
 		return c, errors.New("a bound is below 0")
 	case !c.Standing && c.SpawnID == "":
 		return c, errors.New("spawn id: is missing, and the worker is not a standing one")
@@ -231,7 +235,7 @@ func (w *Worker) takeLeases(calls, ctx context.Context, start func(job.Lease, ti
 	for {
 		free, err := w.slots.take(ctx)
 		if err != nil {
-			return drainOrCause(ctx)
+			return w.drainOrCause(ctx)
 		}
 		rung := w.nextRing()         // before the question, so that no ring falls between
 		idle := w.leases.Load() == 0 // before the question: a lease that ends meanwhile may have brought more
@@ -250,7 +254,7 @@ func (w *Worker) takeLeases(calls, ctx context.Context, start func(job.Lease, ti
 		w.slots.give(free)
 		switch {
 		case err == nil && answer.Exit && idle && !w.config.Standing:
-			return nil
+			return w.ends(EndedNoWork)
 		case err == nil && w.waitsForRings():
 			w.pause(ctx, sweep/2+rand.N(sweep/2), rung) // at random, so that those who missed a ring do not all come at once
 		case err == nil && answer.Exit:
@@ -258,7 +262,7 @@ func (w *Worker) takeLeases(calls, ctx context.Context, start func(job.Lease, ti
 		case err == nil:
 			w.pause(ctx, max(shortPause, time.Duration(answer.RetryIn)), rung)
 		case ctx.Err() != nil:
-			return drainOrCause(ctx)
+			return w.drainOrCause(ctx)
 		case w.config.Standing && (api.IsGone(err) || api.IsUnauthorized(err)):
 			w.log.Info("worker was forgotten, joins anew", "err", err)
 			w.pause(ctx, rejoinPause, nil)
@@ -267,7 +271,7 @@ func (w *Worker) takeLeases(calls, ctx context.Context, start func(job.Lease, ti
 			}
 		case api.IsGone(err) || api.IsSpawnTaken(err):
 			w.log.Info("spawn has ended", "err", err)
-			return nil
+			return w.ends(EndedOver)
 		default:
 			return fmt.Errorf("lease: %w", err)
 		}
@@ -293,7 +297,7 @@ func (w *Worker) join(ctx context.Context) (*api.Joined, error) {
 	// One nonce for all tries: the answer to an earlier one may have been lost.
 	ask := api.Join{SpawnID: w.config.SpawnID, Nonce: crand.Text(), Concurrency: w.config.Concurrency, Version: w.config.Version}
 	var joined api.Joined
-	err := w.persist(ctx, "join", func() (err error) {
+	err := w.persist(ctx, opJoin, func() (err error) {
 		joined, err = w.config.Source.Join(ctx, ask)
 		return err
 	})
@@ -303,23 +307,23 @@ func (w *Worker) join(ctx context.Context) (*api.Joined, error) {
 		w.log.Info("worker started", "job", joined.JobID, "concurrency", w.config.Concurrency)
 		return &joined, nil
 	case ctx.Err() != nil:
-		return nil, drainOrCause(ctx)
+		return nil, w.drainOrCause(ctx)
 	case api.IsSpawnTaken(err):
 		w.log.Info("another worker has this spawn", "spawn", w.config.SpawnID)
-		return nil, nil
+		return nil, w.ends(EndedTaken)
 	case api.IsGone(err):
 		w.log.Info("spawn has ended", "spawn", w.config.SpawnID)
-		return nil, nil
+		return nil, w.ends(EndedOver)
 	}
 	return nil, fmt.Errorf("join: %w", err)
 }
 
 // drainOrCause is nil when ctx ended for a drain: that is no failure.
-func drainOrCause(ctx context.Context) error {
+func (w *Worker) drainOrCause(ctx context.Context) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, errDraining) {
 		return cause
 	}
-	return nil
+	return w.ends(EndedDrained)
 }
 
 func leaseTTL(a api.LeaseAnswer, j *api.Joined) time.Duration {
