@@ -133,7 +133,7 @@ func (f *function) leave(ctx context.Context, client *api.Client, w *worker.Work
 	if failed != nil {
 		l.ExitCode, l.Reason = 1, failed.Error()[:min(len(failed.Error()), 1000)]
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
 	defer cancel()
 	for try := 1; ; try++ {
 		err := client.Leave(ctx, l)
