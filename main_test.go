@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"gmaps-scraper/gmaps/simulator"
 )
 
@@ -470,6 +472,90 @@ func TestDoctorNamesTheMend(t *testing.T) {
 	code, stdout, _ = try(t.Context(), "", nil, "-doctor", "-data-dir", t.TempDir(), "-addr", "127.0.0.1:0", "-maps-url", "http://127.0.0.1:1")
 	if code != exitFailed || !strings.Contains(stdout, "FAIL  google maps") || !strings.Contains(stdout, "-proxies") {
 		t.Errorf("exit %d: %s", code, stdout)
+	}
+}
+
+// lambdaEndpoint answers as a function that is Pending until fit.
+func lambdaEndpoint(t *testing.T, fit bool) {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		state := map[bool]string{true: "Active", false: "Pending"}[fit]
+		fmt.Fprintf(w, `{"Configuration":{"State":%q,"Runtime":"provided.al2023","PackageType":"Zip","Timeout":900,"MemorySize":1024,"Architectures":["arm64"]}}`, state)
+	}))
+	t.Cleanup(srv.Close)
+	for k, v := range map[string]string{
+		"AWS_ENDPOINT_URL_LAMBDA": srv.URL, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_PROFILE": "", "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_CONFIG_FILE": t.TempDir() + "/none", "AWS_SHARED_CREDENTIALS_FILE": t.TempDir() + "/none",
+	} {
+		t.Setenv(k, v)
+	}
+}
+
+func TestDoctorKnowsLambda(t *testing.T) {
+	args := []string{"doctor", "-data-dir", t.TempDir(), "-addr", "127.0.0.1:0", "-maps-url", "http://127.0.0.1:1", "-spawner", "lambda", "-spawner-lambda-function", "gmaps-worker", "-spawner-lambda-region", "eu-central-1", "-spawner-manager-url", "https://m.example"}
+	lambdaEndpoint(t, true)
+	_, stdout, _ := try(t.Context(), "", nil, args...)
+	for _, want := range []string{"ok    spawner", "lambda: at most 100 workers at a time, which call the Manager at https://m.example", "may be invoked (Event)", "provided.al2023, arm64, 1024 MB, timeout 900 s"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("the doctor does not say %q:\n%s", want, stdout)
+		}
+	}
+	lambdaEndpoint(t, false)
+	if _, stdout, _ = try(t.Context(), "", nil, args...); !strings.Contains(stdout, "FAIL  spawner") || !strings.Contains(stdout, "Pending") || !strings.Contains(stdout, "wait a minute") {
+		t.Errorf("the doctor does not name the mend:\n%s", stdout)
+	}
+	t.Log(stdout)
+}
+
+func TestFunctionsAreToldNoPassword(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		flags []string
+		want  map[string]string
+		notes int
+	}{
+		{"nothing", nil, map[string]string{}, 0},
+		{"plain", []string{"-rabbitmq-url", "amqp://mq:5672/", "-redis-addr", "r:6379"}, map[string]string{"GMAPS_RABBITMQ_URL": "amqp://mq:5672/", "GMAPS_REDIS_ADDR": "r:6379"}, 0},
+		{"passwords", []string{"-rabbitmq-url", "amqps://u:hunter2@mq/", "-redis-addr", "rediss://u:hunter2@r:6379"}, map[string]string{"GMAPS_REDIS_ADDR": "rediss://u@r:6379"}, 2},
+		{"TLS and a password apart", []string{"-redis-addr", "r:6379", "-redis-tls", "-redis-password", "hunter2"}, map[string]string{"GMAPS_REDIS_ADDR": "rediss://r:6379"}, 1},
+		{"secret", []string{"-rabbitmq-url", "amqps://u:hunter2@mq/", "-spawner-lambda-rabbitmq-secret", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mq-AbCdEf:url"},
+			map[string]string{"GMAPS_RABBITMQ_URL": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mq-AbCdEf:url"}, 0},
+		{"withheld", []string{"-rabbitmq-url", "amqps://u:hunter2@mq/", "-spawner-share-services=false"}, map[string]string{}, 0},
+	} {
+		args := append([]string{"-manager", "-spawner", "lambda", "-spawner-lambda-function", "f", "-spawner-manager-url", "https://m.example"}, c.flags...)
+		conf, err := parseFlags(args, func(string) string { return "" })
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		env, secrets, err := conf.workerVars()
+		if diff := cmp.Diff(c.want, secrets); diff != "" || len(env) != 0 || err != nil {
+			t.Errorf("%s: env %v, %v, secrets (-want +got):\n%s", c.name, env, err, diff)
+		}
+		if notes := conf.untold(); len(notes) != c.notes || strings.Contains(strings.Join(notes, ""), "hunter2") {
+			t.Errorf("%s: notes %q, want %d", c.name, notes, c.notes)
+		}
+	}
+}
+
+func TestLoopbackEndpointNeedsNoManagerURL(t *testing.T) {
+	t.Parallel()
+	args := []string{"-manager", "-spawner", "lambda", "-spawner-lambda-function", "f"}
+	for endpoint, ok := range map[string]bool{"http://127.0.0.1:9001": true, "http://localhost:4566": true, "http://[::1]:9001": true, "https://lambda.eu-central-1.amazonaws.com": false, "": false} {
+		_, err := parseFlags(args, func(name string) string {
+			if name == "AWS_ENDPOINT_URL" {
+				return endpoint
+			}
+			return ""
+		})
+		if (err == nil) != ok {
+			t.Errorf("AWS_ENDPOINT_URL=%s: %v", endpoint, err)
+		}
 	}
 }
 
