@@ -246,3 +246,27 @@ func TestSessionsOutliveARestart(t *testing.T) {
 		t.Errorf("status %d, body %s", a.status, a.body)
 	}
 }
+
+func TestGoodbyeEndsTheSpawnOnceAndOpensWhatWasLeft(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	r := newRig(t, s)
+	c := r.client(testKey)
+	joined, err := c.Join(t.Context(), api.Join{Nonce: "0123456789abcdef", Concurrency: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Leave(t.Context(), api.Leave{}); err != nil {
+		t.Fatal(err)
+	}
+	row, err := s.Spawn(t.Context(), joined.SpawnID)
+	if err != nil || row.State != job.SpawnEnded || row.Outcome != job.Exited || row.ExitCode == nil || *row.ExitCode != 0 {
+		t.Errorf("spawn %+v, %v; want exited with 0", row, err)
+	}
+	if err := c.Leave(t.Context(), api.Leave{}); !api.IsGone(err) {
+		t.Errorf("a second goodbye: %v, want gone", err)
+	}
+	if err := r.client(testKey).Leave(t.Context(), api.Leave{}); err == nil {
+		t.Error("somebody who never joined said goodbye")
+	}
+}
