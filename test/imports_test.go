@@ -42,12 +42,14 @@ var mayImport = map[string][]string{
 	"test/bench/river":    {}, // a module of its own
 	"test/demo":           {"api", "job", "gmaps"},
 	"test/services":       {},
+	"localstack/lambda":   {},
+	"localstack/emulator": {"localstack/lambda"},
 
 	"spawner/spawnertest/worker": {"spawner/spawnertest"},
 }
 
 // stdlibOnly may import nothing from outside the standard library.
-var stdlibOnly = []string{"gmaps", "gmaps/simulator"}
+var stdlibOnly = []string{"gmaps", "gmaps/simulator", "localstack/lambda"}
 
 // unreachable is what a function's binary must not hold: it would be slow to start, or hold what a worker must not be able to do.
 var unreachable = []string{
