@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -484,7 +485,7 @@ func TestKilledEmulatorLeavesNoProcess(t *testing.T) {
 	_ = cmd.Wait() // killed
 	ended = true
 	for _, pid := range pids {
-		waitFor(t, "a process of the killed emulator to end", func() bool { return !alive(pid) })
+		waitFor(t, fmt.Sprintf("process %d of the killed emulator's %v to end", pid, pids), func() bool { return !alive(pid) })
 	}
 }
 

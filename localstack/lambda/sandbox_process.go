@@ -231,9 +231,9 @@ type watchdog struct {
 	pipe  *os.File
 }
 
-// watch kills process group pgid when this process ends.
+// watch kills process group pgid when this process ends. Without "--" before the group: dash takes none.
 func watch(pgid int) (*watchdog, error) {
-	return watchThen(`kill -KILL -- "-$1"`, fmt.Sprint(pgid))
+	return watchThen(`kill -KILL "-$1"`, fmt.Sprint(pgid))
 }
 
 // watchThen runs a line of shell when this process ends, with arg as its $1.
