@@ -405,6 +405,7 @@ func TestBootstrapThatCannotStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	script := []byte("#!/bin/false\n")
 	other := bytes.Clone(binary)
 	other[18] ^= 62 ^ 183 // the machine in an ELF header: x86-64 becomes arm64, and the reverse
 	for what, c := range map[string]struct {
@@ -412,8 +413,8 @@ func TestBootstrapThatCannotStart(t *testing.T) {
 		init          string
 		kind, message string
 	}{
-		"missing":            {packed(t, "main", binary, 0o755), "", "Runtime.InvalidEntrypoint", "Couldn't find valid bootstrap(s)"},
-		"not executable":     {packed(t, "bootstrap", binary, 0o644), "", "Runtime.InvalidEntrypoint", "permission denied"},
+		"missing":            {packed(t, "main", script, 0o755), "", "Runtime.InvalidEntrypoint", "Couldn't find valid bootstrap(s)"},
+		"not executable":     {packed(t, "bootstrap", script, 0o644), "", "Runtime.InvalidEntrypoint", "permission denied"},
 		"other architecture": {packed(t, "bootstrap", other, 0o755), "", "Runtime.InvalidEntrypoint", "fork/exec /var/task/bootstrap: exec format error"},
 		"no program":         {packed(t, "bootstrap", []byte("\x00\x01\x02"), 0o755), "", "Runtime.InvalidEntrypoint", "exec format error"},
 		"exits":              {nil, "exit", "Runtime.ExitError", "Runtime exited with error: exit status 3"},

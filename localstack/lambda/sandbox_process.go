@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // AWS runs functions as sbx_user1051, 993:990. Any user without rights will do.
@@ -20,6 +21,9 @@ const (
 	sandboxUID = 993
 	sandboxGID = 990
 )
+
+// outputGrace bounds the wait for the end of the output of a group that has ended.
+const outputGrace = time.Second
 
 // processes starts bootstraps as child processes, each the leader of a process group.
 //
@@ -168,7 +172,8 @@ func (s *process) wait() {
 	if s.how = "no exit status"; err == nil {
 		s.how = exitWords(state)
 	}
-	<-read // all writers are gone
+	_ = s.out.r.SetReadDeadline(time.Now().Add(outputGrace)) // all writers are gone, but for one that left the group
+	<-read
 	s.out.r.Close()
 	s.guard.release()
 	_ = os.RemoveAll(s.tmp) // Close removes the folder around it
