@@ -66,6 +66,10 @@ func problem(err error) *fault {
 		return newFault(http.StatusUnprocessableEntity, problemIdempotency,
 			"the "+api.HeaderIdempotencyKey+" was used for another request before: choose a new one, or repeat the first request unchanged",
 			&huma.ErrorDetail{Location: "header." + api.HeaderIdempotencyKey, Message: "was used for another request"})
+	case errors.Is(err, store.ErrOverdue):
+		// The sweep decides: after an absence of the Manager it gives all leases their time again.
+		f = newFault(http.StatusServiceUnavailable, "", "the lease ran out and is about to be ended, or extended if the Manager was away: try again")
+		f.headers = http.Header{"Retry-After": {strconv.Itoa(retryAfterSeconds)}}
 	case errors.Is(err, store.ErrStaleFence):
 		return newFault(http.StatusConflict, api.ProblemStaleFence, "the lease has ended: nothing was written")
 	case errors.Is(err, store.ErrSpawnTaken):

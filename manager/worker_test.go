@@ -1,6 +1,7 @@
 package manager_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"testing"
@@ -268,5 +269,31 @@ func TestGoodbyeEndsTheSpawnOnceAndOpensWhatWasLeft(t *testing.T) {
 	}
 	if err := r.client(testKey).Leave(t.Context(), api.Leave{}); err == nil {
 		t.Error("somebody who never joined said goodbye")
+	}
+}
+
+// overdueStore says of every lease that its time is over, as while no Manager was there to renew any.
+type overdueStore struct{ store.Store }
+
+func (overdueStore) Renew(context.Context, job.Fence, time.Duration) (job.Order, error) {
+	return "", store.ErrOverdue
+}
+
+func (overdueStore) Submit(context.Context, job.Fence, job.Batch) (job.Ack, error) {
+	return job.Ack{}, store.ErrOverdue
+}
+
+func TestWorkerOfAnOverdueLeaseIsToldToComeAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, overdueStore{openStore(t)})
+	r.createJob("coffee")
+	w, _ := r.joinSpawned()
+	l := r.mustLease(w, 1)
+	if _, err := w.Renew(t.Context(), l.Fence); api.IsStale(err) || !api.Retryable(err) || api.RetryAfter(err) == 0 {
+		t.Errorf("renew: got %v, want to be told when to come again", err)
+	}
+	late := job.Batch{Places: []job.Found{{TaskID: l.Tasks[0].ID, Place: place(1)}}}
+	if _, err := w.Submit(t.Context(), l.Fence, late); api.IsStale(err) || !api.Retryable(err) {
+		t.Errorf("submit: got %v, want to be told to come again", err)
 	}
 }

@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"gmaps-scraper/job"
@@ -12,9 +13,12 @@ import (
 
 // The errors that callers decide on. Implementations wrap them.
 var (
-	ErrNotFound     = errors.New("not found")
-	ErrNoWork       = errors.New("no work")
-	ErrStaleFence   = errors.New("stale fence: the lease has ended")
+	ErrNotFound   = errors.New("not found")
+	ErrNoWork     = errors.New("no work")
+	ErrStaleFence = errors.New("stale fence: the lease has ended")
+	// ErrOverdue is an ErrStaleFence of a lease whose time is over and that nobody has ended yet. Expire or ExtendLeases decides which it
+	// is: while no Manager was there to renew leases, all of them ran out.
+	ErrOverdue      = fmt.Errorf("%w by its time only", ErrStaleFence)
 	ErrUnknownSpawn = errors.New("unknown or ended spawn")
 	ErrSpawnTaken   = errors.New("another worker has joined as this spawn")
 	ErrIdempotency  = errors.New("idempotency key was used for another request")
@@ -59,10 +63,10 @@ type Store interface {
 	// false if there is none.
 	NextOpen(ctx context.Context, s job.SpawnID) (in time.Duration, some bool, err error)
 	// Submit stores places and task steps under a fence, atomically; a replay of an acknowledged batch is a no-op as long as the lease lives.
-	// ErrStaleFence writes nothing. A lease whose tasks are all over has ended. A place beyond the job's MaxResults is not stored;
+	// ErrStaleFence and ErrOverdue write nothing. A lease whose tasks are all over has ended. A place beyond the job's MaxResults is not stored;
 	// reaching the limit ends the job. A saturated cell is split into four open tasks. The last task over makes the job terminal.
 	Submit(ctx context.Context, f job.Fence, b job.Batch) (job.Ack, error)
-	// Renew extends a lease to the database's now + ttl and says what to do with it. ErrStaleFence.
+	// Renew extends a lease to the database's now + ttl and says what to do with it. ErrStaleFence, ErrOverdue.
 	Renew(ctx context.Context, f job.Fence, ttl time.Duration) (job.Order, error)
 	// LeaseOwner returns the spawn that a lease was granted to, also of one that has ended as long as it is known. ErrStaleFence.
 	LeaseOwner(ctx context.Context, f job.Fence) (job.SpawnID, error)

@@ -67,16 +67,25 @@ func (t *tx) leaseRow(ctx context.Context, f job.Fence) (leaseRow, error) {
 // live reports whether writes under the lease count.
 func (l *leaseRow) live(now int64) bool { return l.ended == 0 && l.expires > now }
 
+// stale is the error of a lease that is not live.
+func (l *leaseRow) stale() error {
+	if l.ended == 0 {
+		return store.ErrOverdue
+	}
+	return store.ErrStaleFence
+}
+
 func (l *leaseRow) order() job.Order { return store.OrderFor(l.job.state, l.spawnState) }
 
 type renewal struct {
 	job      job.State
 	spawn    job.SpawnState
 	extended bool
+	overdue  bool
 }
 
 func scanRenewal(r scanner) (a renewal, err error) {
-	err = r.Scan(&a.job, &a.spawn, &a.extended)
+	err = r.Scan(&a.job, &a.spawn, &a.extended, &a.overdue)
 	return a, err
 }
 
@@ -84,14 +93,14 @@ func scanRenewal(r scanner) (a renewal, err error) {
 // It locks nothing but the lease: heartbeats do not wait for who hands in results.
 func (s *Store) Renew(ctx context.Context, f job.Fence, ttl time.Duration) (job.Order, error) {
 	const (
-		standing = `SELECT jobs.state, coalesce((SELECT state FROM spawns WHERE id = spawn_id), 'ended') AS spawn, gmaps_now() AS now
+		standing = `SELECT jobs.state, coalesce((SELECT state FROM spawns WHERE id = spawn_id), 'ended') AS spawn, leases.ended_at = 0 AS overdue, gmaps_now() AS now
 			FROM leases JOIN jobs ON key = job_key WHERE fence = $1 AND jobs.id IS NOT NULL`
 		renewLease = `WITH standing AS MATERIALIZED (` + standing + `),
 			extended AS (
 				UPDATE leases SET expires_at = standing.now + $2 FROM standing WHERE fence = $1 AND leases.ended_at = 0 AND expires_at > standing.now
 				AND standing.state NOT IN ('succeeded', 'failed', 'cancelled') RETURNING 1)
-			SELECT state, spawn, EXISTS (SELECT 1 FROM extended) FROM standing`
-		standingOfLease = `SELECT state, spawn, false FROM (` + standing + `) AS standing`
+			SELECT state, spawn, EXISTS (SELECT 1 FROM extended), overdue FROM standing`
+		standingOfLease = `SELECT state, spawn, false, overdue FROM (` + standing + `) AS standing`
 	)
 	var found []renewal
 	err := s.single(ctx, func(r *reading) { read(r, &found, scanRenewal, renewLease, int64(f), ttl.Microseconds()) })
@@ -99,7 +108,13 @@ func (s *Store) Renew(ctx context.Context, f job.Fence, ttl time.Duration) (job.
 		// The job may have ended since the question began, and its leases with it: that is a Cancel, not a stale fence.
 		err = s.read(ctx, func(r *reading) { read(r, &found, scanRenewal, standingOfLease, int64(f)) })
 	}
-	if err == nil && (len(found) == 0 || !found[0].extended && !found[0].job.Terminal()) {
+	switch {
+	case err != nil:
+	case len(found) == 0:
+		err = store.ErrStaleFence
+	case !found[0].extended && !found[0].job.Terminal() && found[0].overdue:
+		err = store.ErrOverdue
+	case !found[0].extended && !found[0].job.Terminal():
 		err = store.ErrStaleFence
 	}
 	if err != nil {

@@ -84,7 +84,7 @@ func (t *tx) submit(ctx context.Context, f job.Fence, in *batch) (ack job.Ack, e
 		acks[0].Order = l.order()
 		return acks[0], errReplayed
 	case !l.live(t.now):
-		return job.Ack{}, store.ErrStaleFence
+		return job.Ack{}, l.stale()
 	case len(foreign) > 0:
 		return job.Ack{}, fmt.Errorf("task %d is not of the lease's job: %w", foreign[0], store.ErrStaleFence)
 	}

@@ -36,6 +36,14 @@ func (t *tx) leaseRow(ctx context.Context, f job.Fence) (l leaseRow, err error) 
 // live reports whether writes under the lease count.
 func (l *leaseRow) live(now int64) bool { return l.ended == 0 && l.expires > now }
 
+// stale is the error of a lease that is not live.
+func (l *leaseRow) stale() error {
+	if l.ended == 0 {
+		return store.ErrOverdue
+	}
+	return store.ErrStaleFence
+}
+
 func (l *leaseRow) order() job.Order { return store.OrderFor(l.job.state, l.spawnState) }
 
 // Renew implements store.Store. The order for any lease of a job that is over is Cancel, so that a worker learns why its fence is stale.
@@ -51,7 +59,7 @@ func (s *Store) Renew(ctx context.Context, f job.Fence, ttl time.Duration) (orde
 			return nil
 		}
 		if !l.live(t.now) {
-			return store.ErrStaleFence
+			return l.stale()
 		}
 		_, err = t.exec(ctx, extendLease, t.now+ttl.Microseconds(), f)
 		return err

@@ -36,7 +36,7 @@ func (s *Store) Submit(ctx context.Context, f job.Fence, b job.Batch) (ack job.A
 			return err
 		}
 		if !l.live(t.now) {
-			return store.ErrStaleFence
+			return l.stale()
 		}
 		ack, err = t.submit(ctx, &l, places, b.Tasks)
 		if err != nil {

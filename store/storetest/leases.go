@@ -25,10 +25,10 @@ var leaseClaims = []claim{
 		l := b.grant(t, b.standing(t, "n"), 1)
 		b.Advance(ttl + time.Second)
 		_, err := b.Store.Renew(t.Context(), l.Fence, ttl)
-		wantErr(t, err, store.ErrStaleFence)
+		wantErr(t, err, store.ErrOverdue)
 		b.expire(t)
 		_, err = b.Store.Renew(t.Context(), l.Fence, ttl)
-		wantErr(t, err, store.ErrStaleFence)
+		wantEnded(t, err)
 		_, err = b.Store.Renew(t.Context(), l.Fence+100, ttl)
 		wantErr(t, err, store.ErrStaleFence)
 	}},

@@ -238,6 +238,14 @@ func wantErr(t *testing.T, err, want error) {
 	}
 }
 
+// wantEnded fails unless err is of a lease that somebody has ended.
+func wantEnded(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, store.ErrStaleFence) || errors.Is(err, store.ErrOverdue) {
+		t.Fatalf("got error %v, want %v", err, store.ErrStaleFence)
+	}
+}
+
 func want[T comparable](t *testing.T, what string, got, want T) {
 	t.Helper()
 	if got != want {

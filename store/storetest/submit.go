@@ -82,18 +82,18 @@ var submitClaims = []claim{
 		zombie := b.grant(t, b.standing(t, "zombie"), 1)
 		b.Advance(ttl + time.Second)
 		late := job.Batch{Places: found(zombie.Tasks[0].ID, 1), Tasks: done(zombie.Tasks[0].ID)}
-		refused := func() {
+		refused := func(wantErr func(*testing.T, error)) {
 			t.Helper()
 			_, err := b.Store.Submit(t.Context(), zombie.Fence, late)
-			wantErr(t, err, store.ErrStaleFence)
+			wantErr(t, err)
 			want(t, "places", b.head(t, j.ID).Counts.Places, 0)
 			want(t, "done", b.head(t, j.ID).Counts.Done, 0)
 		}
-		refused()
+		refused(func(t *testing.T, err error) { wantErr(t, err, store.ErrOverdue) })
 		b.expire(t)
-		refused()
+		refused(wantEnded)
 		l := b.grant(t, b.standing(t, "heir"), 1)
-		refused()
+		refused(wantEnded)
 		want(t, "heir's", b.submit(t, l.Fence, job.Batch{Places: found(l.Tasks[0].ID, 1), Tasks: done(l.Tasks[0].ID)}).New, 1)
 		refusedAfter := func() {
 			_, err := b.Store.Submit(t.Context(), zombie.Fence, late)
