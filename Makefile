@@ -23,8 +23,10 @@ help: ## print this help
 build: ## build bin/gmaps-scraper
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
 
+# The function's processor: amd64 or arm64.
+ARCH     ?= amd64
+
 .PHONY: lambda
-lambda: ARCH ?= amd64
 lambda: ## build bin/lambda/function.zip, the worker as an AWS Lambda function (ARCH=arm64 for Graviton)
 	@mkdir -p bin/lambda
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '$(LDFLAGS) -buildid=' -o bin/lambda/bootstrap ./functions/worker
@@ -61,13 +63,14 @@ test-docker: image ## spawners against a real Docker engine, and its Swarm where
 # Tests of the whole program. $(1) are flags of go test. With an engine, its Swarm where it is one or may be made one, and real servers.
 define end-to-end
 	@test/engine.sh with bash -c 'if test/engine.sh swarm; then export GMAPS_TEST_SWARM=1; fi; \
-		export GMAPS_TEST_DOCKER=1 GMAPS_TEST_IMAGE=gmaps-scraper:latest GMAPS_BIN=$(CURDIR)/$(BIN); \
+		export GMAPS_TEST_DOCKER=1 GMAPS_TEST_IMAGE=gmaps-scraper:latest GMAPS_BIN=$(CURDIR)/$(BIN) GMAPS_TEST_FUNCTION=$(CURDIR)/bin/lambda/function.zip; \
 		go run ./test/services -- go test -count=1 -v $(1) ./test' | grep --line-buffered -vE '^ *=== '
 endef
 
 # Most of the time of a fault is waiting: three at a time.
 .PHONY: test-e2e
-test-e2e: build image ## the real binary and image, real servers: from a job to its rows, under every fault on every backend
+test-e2e torture-steps: ARCH = $(shell go env GOARCH)
+test-e2e: build image lambda ## the real binary and image, real servers: from a job to its rows, under every fault on every backend
 	$(call end-to-end,-timeout 40m -parallel 3)
 
 .PHONY: torture
@@ -75,7 +78,7 @@ torture: build image ## every fault for long: make torture RUNS=200
 	GMAPS_TORTURE=$${RUNS:-200} $(MAKE) --no-print-directory torture-steps
 
 .PHONY: torture-steps
-torture-steps:
+torture-steps: lambda
 	$(call end-to-end,-timeout 24h -run TestFault)
 
 .PHONY: fuzz

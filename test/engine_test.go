@@ -127,9 +127,11 @@ func (e *engine) reach(s servers) servers {
 	return s
 }
 
-func (e *engine) flags() []string {
-	return []string{"-spawner", e.backend, "-spawner-image", e.image, "-spawner-network", e.network, "-spawner-pull", "never"}
+func (e *engine) flags(maps string) []string {
+	return []string{"-maps-url", maps, "-spawner", e.backend, "-spawner-image", e.image, "-spawner-network", e.network, "-spawner-pull", "never"}
 }
+
+func (*engine) env() []string { return nil }
 
 // ctx outlives the test, for cleanup, and bounds a call.
 func (e *engine) ctx() (context.Context, context.CancelFunc) {

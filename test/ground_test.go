@@ -21,6 +21,7 @@ const (
 	onProcess = "process"
 	onDocker  = "docker"
 	onSwarm   = "swarm"
+	onLambda  = "lambda"
 )
 
 // ground is where a world's workers run, seen from outside the product: by the system's or the engine's own lists, never by our API.
@@ -29,8 +30,9 @@ type ground interface {
 	host() string
 	// reach returns servers under addresses that do for Manager and workers alike.
 	reach(servers) servers
-	// flags are those of a Manager whose workers run here.
-	flags() []string
+	// flags and env are those of a Manager whose workers run here and scrape at maps.
+	flags(maps string) []string
+	env() []string
 	// workers are those that run or are paused.
 	workers() []worker
 	// left lists whatever there is of workers, in words: ended ones, and what else was made for them.
@@ -87,6 +89,8 @@ func newGround(w *world, name string) ground {
 	switch name {
 	case "", onProcess:
 		return &processes{w: w, spawner: name}
+	case onLambda:
+		return newFunctions(w)
 	default:
 		return newEngine(w, name)
 	}
@@ -101,12 +105,14 @@ type processes struct {
 func (*processes) host() string            { return "127.0.0.1" }
 func (*processes) reach(s servers) servers { return s }
 
-func (p *processes) flags() []string {
+func (p *processes) flags(maps string) []string {
 	if p.spawner == "" {
-		return nil
+		return []string{"-maps-url", maps}
 	}
-	return []string{"-spawner", p.spawner}
+	return []string{"-maps-url", maps, "-spawner", p.spawner}
 }
+
+func (*processes) env() []string { return nil }
 
 func (p *processes) workers() []worker {
 	var list []worker

@@ -29,7 +29,7 @@ const leaseTTL = 4 * time.Second
 
 // setup is what a world is made of. Its zero value is a Manager on the host with its embedded parts, which starts no workers.
 type setup struct {
-	// ground is where the Manager starts its workers: onProcess, onDocker or onSwarm. Empty: it starts none.
+	// ground is where the Manager starts its workers: onProcess, onDocker, onSwarm or onLambda. Empty: it starts none.
 	ground string
 	// servers replace the embedded parts. See realServers.
 	servers servers
@@ -41,6 +41,8 @@ type setup struct {
 	// env is added to the Manager's environment, and bin runs it instead of GMAPS_BIN.
 	env []string
 	bin string
+	// function is how a ground of functions is.
+	function function
 	// network is what the world's own network on an engine is called. Empty: any name.
 	network string
 	// contained runs the Manager as a container on the workers' network, with the engine's socket, instead of as a process on the host.
@@ -109,14 +111,14 @@ func (w *world) startManager() {
 
 // managerEnv is what the Manager has in its environment beyond that of the tests.
 func (w *world) managerEnv() []string {
-	return append([]string{"GMAPS_API_KEY=" + w.key}, w.setup.env...)
+	return append(append([]string{"GMAPS_API_KEY=" + w.key}, w.ground.env()...), w.setup.env...)
 }
 
 // managerFlags is the Manager's command line after the flags given.
 func (w *world) managerFlags(first ...string) []string {
-	flags := append([]string{"-manager", "-maps-url", w.maps, "-lease-ttl", leaseTTL.String()}, first...)
+	flags := append([]string{"-manager", "-lease-ttl", leaseTTL.String()}, first...)
 	flags = append(flags, w.servers.flags()...)
-	flags = append(flags, w.ground.flags()...)
+	flags = append(flags, w.ground.flags(w.maps)...)
 	return append(flags, w.setup.flags...)
 }
 

@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"worker":              {"api", "job", "gmaps"},
 	"functions/worker":    {"api", "cache", "gmaps", "gmaps/web", "job", "worker"},
 	"functions/zip":       {},
-	"test":                {},
+	"test":                {"localstack/lambda"},
 	"test/bench":          {"api", "export", "gmaps", "gmaps/simulator", "gmaps/web", "job", "manager", "spawner", "store", "store/postgres", "store/sqlite", "wakeup", "worker"},
 	"test/bench/river":    {}, // a module of its own
 	"test/demo":           {"api", "job", "gmaps"},

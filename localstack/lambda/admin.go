@@ -35,6 +35,8 @@ type Environment struct {
 	PID int `json:"pid,omitempty"`
 	// Frozen says that all its processes are stopped.
 	Frozen bool `json:"frozen"`
+	// Payload is that of the invocation that it runs; nil: it runs none. HTTP does not tell, since a payload may hold a token.
+	Payload []byte `json:"-"`
 }
 
 // Function returns what is known of the function that a name or ARN names. The name alone finds it in any region.
@@ -88,6 +90,7 @@ func (e *Emulator) stats(f *function) Stats {
 		out := Environment{ID: env.id, Version: env.v.number}
 		env.mu.Lock()
 		box := env.box
+		out.Payload = env.payload
 		env.mu.Unlock()
 		if box != nil {
 			out.PID, out.Frozen = box.pid(), box.frozen()

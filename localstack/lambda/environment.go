@@ -27,9 +27,10 @@ type environment struct {
 	api    *runtimeAPI
 	tail   logTail
 
-	mu   sync.Mutex
-	box  sandbox // nil before start
-	dead bool
+	mu      sync.Mutex
+	box     sandbox // nil before start
+	dead    bool
+	payload []byte // of the invocation under way
 
 	idleSince   time.Time     // guarded by Emulator.mu
 	initialised time.Duration // how long the initialisation took; 0 once it has been reported
@@ -190,6 +191,8 @@ func (env *environment) invoke(inv *invocation) (outcome, error) {
 	if err := env.box.thaw(); err != nil {
 		return outcome{}, fmt.Errorf("thaw environment %s: %w", env.id, err)
 	}
+	env.runs(inv.payload)
+	defer env.runs(nil)
 	began := time.Now()
 	inv.deadline = began.Add(limit)
 	env.logLine("START RequestId: " + inv.id + " Version: " + env.v.number)
@@ -215,6 +218,13 @@ func (env *environment) invoke(inv *invocation) (outcome, error) {
 	env.end(inv.id, took, failed, out.errorType)
 	out.log = env.tail.take()
 	return out, nil
+}
+
+// runs notes the payload of the invocation under way.
+func (env *environment) runs(payload []byte) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.payload = payload
 }
 
 // end writes the last lines of an invocation.
