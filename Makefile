@@ -69,7 +69,7 @@ endef
 
 # Most of the time of a fault is waiting: three at a time.
 .PHONY: test-e2e
-test-e2e torture-steps: ARCH = $(shell go env GOARCH)
+test-e2e torture-steps bench: ARCH = $(shell go env GOARCH)
 test-e2e: build image lambda ## the real binary and image, real servers: from a job to its rows, under every fault on every backend
 	$(call end-to-end,-timeout 40m -parallel 3)
 
@@ -97,8 +97,8 @@ lint: ## golangci-lint, installed into bin/ at its pinned version
 	bin/golangci-lint run ./...
 
 .PHONY: bench
-bench: build image ## speed as ratios against named baselines, A/B interleaved: make bench BENCH='-only B3,B4'
-	@test/engine.sh with env GMAPS_BIN=$(CURDIR)/$(BIN) GMAPS_TEST_FSYNC=on go run ./test/services -with postgres -- go run ./test/bench $(BENCH)
+bench: build image lambda ## speed as ratios against named baselines, A/B interleaved: make bench BENCH='-only B3,B4'
+	@test/engine.sh with env GMAPS_BIN=$(CURDIR)/$(BIN) GMAPS_TEST_FUNCTION=$(CURDIR)/bin/lambda/function.zip GMAPS_TEST_FSYNC=on go run ./test/services -with postgres -- go run ./test/bench $(BENCH)
 
 .PHONY: generate
 generate: ## write docs/openapi.yaml from the code

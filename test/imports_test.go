@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"functions/worker":    {"api", "cache", "gmaps", "gmaps/web", "job", "worker"},
 	"functions/zip":       {},
 	"test":                {"localstack/lambda"},
-	"test/bench":          {"api", "export", "gmaps", "gmaps/simulator", "gmaps/web", "job", "manager", "spawner", "store", "store/postgres", "store/sqlite", "wakeup", "worker"},
+	"test/bench":          {"api", "export", "gmaps", "gmaps/simulator", "gmaps/web", "job", "manager", "spawner", "store", "store/postgres", "store/sqlite", "wakeup", "worker", "localstack/lambda"},
 	"test/bench/river":    {}, // a module of its own
 	"test/demo":           {"api", "job", "gmaps"},
 	"test/services":       {},

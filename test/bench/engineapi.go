@@ -155,6 +155,7 @@ func (b *bare) finish(ctx context.Context, id string) error {
 type canned struct {
 	lease  job.Lease
 	joined chan<- time.Time // when a worker's first request came; nobody need listen
+	idle   bool             // it has no work for anybody
 
 	mu    sync.Mutex
 	given map[string]bool // by session
@@ -213,7 +214,7 @@ const leaseTTL = job.Duration(30 * time.Second)
 func (c *canned) grant(session string) api.LeaseAnswer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.given[session] {
+	if c.idle || c.given[session] {
 		return api.LeaseAnswer{Exit: true}
 	}
 	c.given[session] = true

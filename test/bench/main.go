@@ -39,6 +39,7 @@ func benches() []bench {
 		{"B8", "memory that a queued job adds to the Manager's process ÷ 1 KB", benchMemory},
 		{"B9", "a page of jobs and of results with 1 M results ÷ the same with 1 k", benchPages},
 		{"B10", "peak memory of an export of 1,000,000 results to CSV ÷ of 10,000", benchExport},
+		{"B12", "cold start of the Lambda function: Invoke → first request at the Manager ÷ the same bootstrap by itself", benchColdStart},
 	}
 }
 
