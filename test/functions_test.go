@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,6 +30,12 @@ type function struct {
 	reserved int
 	// faults are what Lambda does to invocations, in order.
 	faults []emulator.Rule
+	// denied actions, as "lambda:InvokeFunction".
+	denied []string
+	// pending is how long the function stays Pending. 0: a moment.
+	pending time.Duration
+	// architecture default: that of this machine, for which the zip is built.
+	architecture types.Architecture
 }
 
 // functionName is the document's.
@@ -46,11 +53,12 @@ type functions struct {
 func newFunctions(w *world) *functions {
 	w.t.Helper()
 	fromEnv(w.t, "GMAPS_TEST_FUNCTION") // or skip
-	e, err := emulator.New(emulator.Config{Concurrency: 1000})
+	f := w.setup.function
+	e, err := emulator.New(emulator.Config{Denied: f.denied, Activation: f.pending})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := e.SetFaults(w.setup.function.faults...); err != nil {
+	if err := e.SetFaults(f.faults...); err != nil {
 		w.t.Fatal(err)
 	}
 	return &functions{w: w, emulator: e, server: httptest.NewServer(e)}
@@ -83,22 +91,19 @@ func (f *functions) create(maps string) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	api := f.client(t)
-	architecture := types.ArchitectureX8664
-	if runtime.GOARCH == "arm64" {
-		architecture = types.ArchitectureArm64
-	}
-	timeout := f.w.setup.function.timeout
-	if timeout == 0 {
-		timeout = time.Minute
-	}
+	as := f.w.setup.function
+	here := map[string]types.Architecture{"amd64": types.ArchitectureX8664, "arm64": types.ArchitectureArm64}[runtime.GOARCH]
 	_, err = api.CreateFunction(ctx, &lambda.CreateFunctionInput{
 		FunctionName: aws.String(functionName), Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap"), Code: &types.FunctionCode{ZipFile: zip},
-		Role: aws.String("arn:aws:iam::000000000000:role/gmaps-worker"), Architectures: []types.Architecture{architecture},
-		MemorySize: aws.Int32(1024), Timeout: aws.Int32(int32(timeout.Seconds())),
+		Role: aws.String("arn:aws:iam::000000000000:role/gmaps-worker"), Architectures: []types.Architecture{cmp.Or(as.architecture, here)},
+		MemorySize: aws.Int32(1024), Timeout: aws.Int32(int32(cmp.Or(as.timeout, time.Minute).Seconds())),
 		Environment: &types.Environment{Variables: map[string]string{"GMAPS_MAPS_URL": maps}},
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if as.pending > 0 {
+		return
 	}
 	if err := lambda.NewFunctionActiveV2Waiter(api).Wait(ctx, &lambda.GetFunctionInput{FunctionName: aws.String(functionName)}, patience); err != nil {
 		t.Fatal(err)
@@ -109,7 +114,7 @@ func (f *functions) create(maps string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := f.w.setup.function.reserved; n > 0 {
+	if n := as.reserved; n > 0 {
 		_, err := api.PutFunctionConcurrency(ctx, &lambda.PutFunctionConcurrencyInput{FunctionName: aws.String(functionName), ReservedConcurrentExecutions: aws.Int32(int32(n))})
 		if err != nil {
 			t.Fatal(err)
