@@ -12,6 +12,8 @@ GOLANGCI := v2.15.0
 SOURCE   ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's|^(https://)([^/@]*@)?([^/]+/.+)$$|\1\3|p')
 # The packages whose tests need servers.
 SERVED   := ./store/postgres ./wakeup ./cache
+# Everything but the stacks for AWS: what they import takes minutes to compile. They have test-infra.
+FAST     := $$(go list ./... | grep -v /infra)
 # A count, not a time: go test -fuzz reports now and then that its own time limit ran out as a failure.
 FUZZTIME ?= 100000x
 
@@ -46,11 +48,11 @@ test-steps: vet test-race fuzz test-services test-docker test-e2e demo verify
 
 .PHONY: test-short
 test-short: ## the fast tests: no race detector, no whole processes
-	go test ./...
+	go test $(FAST)
 
 .PHONY: test-race
 test-race:
-	go test -race -timeout 20m ./...
+	go test -race -timeout 20m $(FAST)
 
 .PHONY: test-services
 test-services: ## what needs PostgreSQL, RabbitMQ and Redis, with real ones in containers
@@ -88,7 +90,7 @@ fuzz: ## fuzz each decoder FUZZTIME (100000x, or a time as 5m)
 
 .PHONY: vet
 vet:
-	go vet ./...
+	go vet $(FAST)
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 
 .PHONY: lint
@@ -145,6 +147,24 @@ image-browser: ## container image gmaps-scraper:browser: with Chromium
 	@docker image inspect debian:bookworm-slim >/dev/null 2>&1 || docker pull -q debian:bookworm-slim || test/images/base.sh
 	$(call build-image,browser,gmaps-scraper:browser)
 
+# The stacks for AWS (infra/README.md). They need Node.js.
+.PHONY: synth
+synth: ## the AWS stacks of both stages, without an account: names, resource counts, time (cdk.out)
+	go run ./infra
+	go run ./infra -c stage=prod -c domain=maps.example.org -c certificate=arn:aws:acm:us-east-1:123456789012:certificate/00000000-0000-0000-0000-000000000000 \
+		-c image=example.org/gmaps-scraper:v1 -c alarmEmail=ops@example.org
+
+.PHONY: test-infra
+test-infra: bin/nag/node_modules ## vet and test the AWS stacks, cdk-nag included
+	go vet ./infra/...
+	go test -race -count=1 ./infra/...
+
+# Beside the source, where node_modules would be, Go's tools would find Go files in it.
+bin/nag/node_modules: infra/nag/package-lock.json
+	@mkdir -p bin/nag && cp infra/nag/package.json infra/nag/package-lock.json bin/nag/
+	npm ci --prefix bin/nag --ignore-scripts --no-audit --no-fund --loglevel=error
+	@find bin/nag/node_modules -name '*.go' -delete; touch $@
+
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf bin out
+	rm -rf bin out cdk.out

@@ -134,9 +134,6 @@ func (d *Data) addCache(scope constructs.Construct, c *Config, n *Network) {
 		AutoMinorVersionUpgrade: true, SnapshotRetentionLimit: jsii.Number(0), Port: jsii.Number(redisPort),
 	})
 	cache.ApplyRemovalPolicy(c.snapshot(), nil)
-	acknowledge(cache, "AwsSolutions-AEC5", "the default port is no secret; only Manager and workers reach it, with TLS and a token")
-	acknowledge(cache, "AwsSolutions-AEC3", "at rest and in transit it is encrypted; the rule knows Redis by its old name")
-	acknowledge(cache, "AwsSolutions-AEC6", "it has an AUTH token, by reference; the rule knows Redis by its old name")
 	if !c.MultiAZ {
 		acknowledge(cache, "AwsSolutions-AEC4", "what is in it may be forgotten: without it the system is slower, never wrong")
 	}

@@ -39,9 +39,15 @@ type ManagerProps struct {
 func newManager(scope constructs.Construct, c *Config, p ManagerProps) *Manager {
 	stack := newStack(scope, c, "manager", "the Manager's service and load balancer")
 	m := &Manager{Logs: newLogGroup(stack, c, "Logs", "/gmaps/"+string(c.Stage)+"/manager")}
-	cluster := awsecs.NewCluster(stack, text("Cluster"), &awsecs.ClusterProps{
+	settings := &awsecs.ClusterProps{
 		Vpc: p.Network.VPC, ContainerInsightsV2: pick(c.prod(), awsecs.ContainerInsights_ENABLED, awsecs.ContainerInsights_DISABLED),
-	})
+	}
+	if c.Execute { // what is typed there is written down
+		settings.ExecuteCommandConfiguration = &awsecs.ExecuteCommandConfiguration{
+			Logging: awsecs.ExecuteCommandLogging_OVERRIDE, LogConfiguration: &awsecs.ExecuteCommandLogConfiguration{CloudWatchLogGroup: m.Logs},
+		}
+	}
+	cluster := awsecs.NewCluster(stack, text("Cluster"), settings)
 	if !c.prod() {
 		acknowledge(cluster, "AwsSolutions-ECS4", "dev does without the cost of its metrics; those of the Manager itself are there")
 	}
@@ -64,6 +70,9 @@ func newManager(scope constructs.Construct, c *Config, p ManagerProps) *Manager 
 	if c.ManagersMax > c.Managers {
 		m.Service.AutoScaleTaskCount(&awsapplicationautoscaling.EnableScalingProps{MinCapacity: jsii.Number(float64(c.Managers)), MaxCapacity: jsii.Number(float64(c.ManagersMax))}).
 			ScaleOnCpuUtilization(text("CPU"), &awsecs.CpuUtilizationScalingProps{TargetUtilizationPercent: jsii.Number(60)})
+	}
+	if c.Execute {
+		acknowledge(task.TaskRole().Node().FindChild(text("DefaultPolicy")), "AwsSolutions-IAM5", "the channels of ECS Exec, which execute asked for, know no resources")
 	}
 	m.balance(stack, c, p)
 	m.restartOnRotation(stack, p, cluster)

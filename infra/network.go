@@ -83,6 +83,11 @@ func (n *Network) addGroups(scope constructs.Construct, c *Config) {
 	for _, cidr := range c.allow() {
 		n.Balancer.AddIngressRule(awsec2.Peer_Ipv4(jsii.String(cidr)), awsec2.Port_Tcp(jsii.Number(float64(listener))), jsii.String("people"), nil)
 	}
+	for _, rule := range *n.Balancer.Node().Children() {
+		if in, ok := rule.(awsec2.CfnSecurityGroupIngress); ok && *in.CidrIp() == "0.0.0.0/0" {
+			acknowledge(in, "AwsSolutions-EC23", "people and public workers come from anywhere, on 443 only; everything but readiness asks for a key")
+		}
+	}
 	n.Manager.AddEgressRule(awsec2.Peer_AnyIpv4(), awsec2.Port_Tcp(jsii.Number(443)), jsii.String("AWS's own APIs"), nil)
 	between := func(from, to awsec2.SecurityGroup, port float64, what string) {
 		to.AddIngressRule(from, awsec2.Port_Tcp(jsii.Number(port)), jsii.String(what), nil)

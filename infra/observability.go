@@ -161,7 +161,6 @@ func (w *watcher) drain(k *Worker) awslogs.LogGroup {
 		Actions: jsii.Strings("logs:CreateLogStream", "logs:PutLogEvents"), Resources: &[]*string{logs.LogGroupArn()},
 	}))
 	policy := role.Node().FindChild(text("DefaultPolicy"))
-	acknowledge(policy, "AwsSolutions-IAM5", "the wildcard is that of one group's log streams")
 	pipe := awspipes.NewCfnPipe(w.stack, text("Pipe"), &awspipes.CfnPipeProps{
 		Description: text("gmaps: failed events to a log group"), RoleArn: role.RoleArn(), Source: k.Failures.QueueArn(), Target: logs.LogGroupArn(),
 		TargetParameters: &awspipes.CfnPipe_PipeTargetParametersProperty{InputTemplate: text(`{"msg":"event failed","condition":<$.body.requestContext.condition>,` +

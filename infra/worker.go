@@ -133,9 +133,7 @@ func (b workerBuilder) role(id, function string, logs awslogs.LogGroup) awsiam.R
 	if secrets := b.secrets(); len(secrets) > 0 {
 		allow([]string{"secretsmanager:GetSecretValue"}, secrets)
 	}
-	policy := role.Node().FindChild(text("DefaultPolicy"))
 	if b.c.public() {
-		acknowledge(policy, "AwsSolutions-IAM5", "the wildcard is that of the function's own log streams")
 		return role
 	}
 	interfaces := []string{
@@ -150,7 +148,7 @@ func (b workerBuilder) role(id, function string, logs awslogs.LogGroup) awsiam.R
 			Service: text("lambda"), Resource: text("function"), ResourceName: text(function), ArnFormat: awscdk.ArnFormat_COLON_RESOURCE_NAME,
 		})}},
 	}))
-	acknowledge(policy, "AwsSolutions-IAM5", "log streams of the function's own group, and network interfaces, which have no name before they are made; the code itself is denied them")
+	acknowledge(role.Node().FindChild(text("DefaultPolicy")), "AwsSolutions-IAM5", "network interfaces have no name before they are made; the code itself is denied them")
 	return role
 }
 

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -43,13 +44,12 @@ func checkZip(c *Config) error {
 	if info.Mode()&0o111 == 0 {
 		return fmt.Errorf("functionZip: bootstrap in %s is not executable; build it: make lambda", c.FunctionZip)
 	}
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return fmt.Errorf("functionZip: read %s: %w", c.FunctionZip, err)
+	header := make([]byte, 20)
+	if _, err := io.ReadFull(f, header); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("functionZip: read bootstrap in %s: %w; build it: make lambda", c.FunctionZip, err)
 	}
-	e, err := elf.NewFile(bytes.NewReader(b))
 	want := pick(c.Architecture == "arm64", elf.EM_AARCH64, elf.EM_X86_64)
-	if err != nil || e.Machine != want {
+	if string(header[:4]) != elf.ELFMAG || elf.Machine(binary.LittleEndian.Uint16(header[18:])) != want {
 		return fmt.Errorf("functionZip: bootstrap in %s is no Linux binary for %s; build it for that, or set architecture", c.FunctionZip, c.Architecture)
 	}
 	return nil

@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"worker":              {"api", "job", "gmaps"},
 	"functions/worker":    {"api", "cache", "gmaps", "gmaps/web", "job", "worker"},
 	"functions/zip":       {},
+	"infra":               {},
 	"test":                {"localstack/lambda"},
 	"test/bench":          {"api", "export", "gmaps", "gmaps/simulator", "gmaps/web", "job", "manager", "spawner", "store", "store/postgres", "store/sqlite", "wakeup", "worker", "localstack/lambda"},
 	"test/bench/river":    {}, // a module of its own
@@ -103,6 +104,9 @@ func TestFunctionLinksNoMoreThanAWorker(t *testing.T) {
 	}
 }
 
+// cdk are modules that infra alone may import, its tests included: whoever else did would compile for minutes.
+var cdk = []string{"github.com/aws/aws-cdk-go/", "github.com/aws/constructs-go/", "github.com/aws/jsii-runtime-go"}
+
 // TestImportRules reads the files themselves: a test that asks the go command answers from its cache.
 func TestImportRules(t *testing.T) {
 	root, err := filepath.Abs("..")
@@ -114,15 +118,19 @@ func TestImportRules(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "out") && path != root {
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "cdk.out" || d.Name() == "out") && path != root {
 			return filepath.SkipDir
 		}
-		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+		if d.IsDir() || !strings.HasSuffix(path, ".go") {
 			return nil
 		}
 		rel, err := filepath.Rel(root, filepath.Dir(path))
 		if err != nil {
 			return err
+		}
+		checkCDK(t, path, filepath.ToSlash(rel))
+		if strings.HasSuffix(path, "_test.go") {
+			return nil
 		}
 		checkFile(t, path, filepath.ToSlash(rel))
 		seen[filepath.ToSlash(rel)] = true
@@ -143,15 +151,7 @@ func checkFile(t *testing.T, path, pkg string) {
 		t.Errorf("package %s has no import rule", pkg)
 		return
 	}
-	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, spec := range f.Imports {
-		name, err := strconv.Unquote(spec.Path.Value)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, name := range imports(t, path) {
 		ours, isOurs := strings.CutPrefix(name, module+"/")
 		switch {
 		case isOurs && !slices.Contains(allowed, ours):
@@ -160,4 +160,33 @@ func checkFile(t *testing.T, path, pkg string) {
 			t.Errorf("%s: package %s may import the standard library only, not %s", path, pkg, name)
 		}
 	}
+}
+
+func checkCDK(t *testing.T, path, pkg string) {
+	t.Helper()
+	if pkg == "infra" {
+		return
+	}
+	for _, name := range imports(t, path) {
+		if slices.ContainsFunc(cdk, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+			t.Errorf("%s: package %s may not import %s: only infra may", path, pkg, name)
+		}
+	}
+}
+
+func imports(t *testing.T, path string) []string {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, spec := range f.Imports {
+		name, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	return names
 }
