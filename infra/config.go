@@ -107,8 +107,8 @@ func newOptions(c *Config) *flag.FlagSet {
 	fs.StringVar(&c.Allow, "allow", "", "`CIDRs` that may reach the load balancer, comma-separated; default: everybody with certificate, nobody without")
 
 	fs.StringVar(&c.VPCCIDR, "vpcCidr", "10.42.0.0/16", "the VPC's `CIDR`, /16 to /22")
-	fs.IntVar(&c.NATGateways, "natGateways", pick(prod, 2, 1), "NAT gateways: 0 to 2, about $33 a month each and $0.045 a GB")
-	fs.BoolVar(&c.InterfaceEndpoints, "interfaceEndpoints", false, "reach ECR, CloudWatch Logs, Secrets Manager and Lambda without NAT; about $73 a month; needed without NAT")
+	fs.IntVar(&c.NATGateways, "natGateways", pick(prod, 2, 1), "NAT gateways: 0 (workerNetwork=public only) to 2, about $37 a month each and $0.045 a GB")
+	fs.BoolVar(&c.InterfaceEndpoints, "interfaceEndpoints", false, "reach ECR, CloudWatch Logs, Secrets Manager and Lambda without NAT; about $73 a month")
 
 	fs.StringVar(&c.Database, "database", pick(prod, "db.t4g.medium", "db.t4g.micro"), "RDS instance `class`")
 	fs.StringVar(&c.DatabaseVersion, "databaseVersion", "17", "PostgreSQL `version`")
@@ -121,7 +121,7 @@ func newOptions(c *Config) *flag.FlagSet {
 
 	fs.StringVar(&c.WorkerNetwork, "workerNetwork", string(InVPC), "vpc: private way to Manager and cache, NAT to Google; public: no NAT, HTTPS to the Manager, no cache")
 	fs.StringVar(&c.FunctionZip, "functionZip", "bin/lambda/function.zip", "`file` with bootstrap, from make lambda; a placeholder that cannot be deployed if it is not there")
-	fs.StringVar(&c.Architecture, "architecture", "arm64", "arm64 or amd64, of function, browser image and the Manager's image")
+	fs.StringVar(&c.Architecture, "architecture", "amd64", "amd64 or arm64, of function, browser image and the Manager's image")
 	fs.IntVar(&c.WorkerMemoryMiB, "workerMemory", 1024, "`MiB` of the function, 1024 to 10240; it buys CPU too: one vCPU at 1769")
 	fs.IntVar(&c.MaxConcurrency, "maxConcurrency", pick(prod, 100, 10), "workers at once: -spawner-lambda-max-conc, and what reserveConcurrency reserves")
 	fs.BoolVar(&c.ReserveConcurrency, "reserveConcurrency", false, "reserve them; fails where fewer than 100 would stay unreserved, as in new accounts")
@@ -313,9 +313,9 @@ func (c *Config) validateNetwork() error {
 	switch {
 	case !c.public() && c.NATGateways == 0:
 		return errors.New("natGateways: 0 cuts workers in the VPC off from Google Maps; take 1, or -c workerNetwork=public")
-	case c.NATGateways == 0 && !c.InterfaceEndpoints:
-		return errors.New("interfaceEndpoints: are needed without a NAT gateway, or the Manager reaches neither its image nor its secrets")
-	case c.NATGateways == 0 && strings.HasPrefix(c.MetricsImage, "public.ecr.aws/"):
+	case c.openManager() && c.prod():
+		return errors.New("natGateways: 0 without interfaceEndpoints gives the Manager a public address, which is for dev; take 1, or -c interfaceEndpoints=true")
+	case c.NATGateways == 0 && c.InterfaceEndpoints && strings.HasPrefix(c.MetricsImage, "public.ecr.aws/"):
 		return errors.New("metricsImage: the public registry is not reached without a NAT gateway; name a copy in your ECR, or none")
 	case c.public() && c.Certificate == "":
 		return errors.New("workerNetwork: public needs certificate and domain: results and tokens travel over the internet")
@@ -327,7 +327,12 @@ func (c *Config) validateNetwork() error {
 
 func (c *Config) prod() bool   { return c.Stage == Prod }
 func (c *Config) public() bool { return WorkerNetwork(c.WorkerNetwork) == Public }
-func (c *Config) https() bool  { return c.Certificate != "" }
+
+// openManager says that the Manager has an address of its own: it pulls its image and calls AWS with neither NAT nor endpoints. Nothing may
+// call it there.
+func (c *Config) openManager() bool { return c.NATGateways == 0 && !c.InterfaceEndpoints }
+
+func (c *Config) https() bool { return c.Certificate != "" }
 
 // allow lists the networks that may reach the load balancer.
 func (c *Config) allow() []string {

@@ -551,6 +551,9 @@ func TestManagerRunsWithItsOwnFlags(t *testing.T) {
 			}
 		}
 		service := one(t, stacks, "AWS::ECS::Service", "").at("Properties").(map[string]any)
+		if got, want := flat(at(service, "NetworkConfiguration", "AwsvpcConfiguration", "AssignPublicIp")), pick(c.openManager(), "ENABLED", "DISABLED"); got != want {
+			t.Errorf("the Manager's public address: %s, want %s", got, want)
+		}
 		if at(service, "DeploymentConfiguration", "DeploymentCircuitBreaker", "Rollback") != true || (service["EnableExecuteCommand"] == true) != c.Execute {
 			t.Errorf("circuit breaker or ECS Exec: %s", flat(service))
 		}
@@ -678,6 +681,8 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{[]string{"certificate=" + testCertificate}, "domain:"},
 		{[]string{"functionZip=config.go"}, "functionZip:"},
 		{[]string{"managers=3", "managersMax=2"}, "managersMax:"},
+		{prod("", "workerNetwork=public", "natGateways=0"), "natGateways: 0 without interfaceEndpoints"},
+		{[]string{"workerNetwork=public", "natGateways=0", "interfaceEndpoints=true", "certificate=" + testCertificate}, "metricsImage:"},
 		{prod("certificate"), "certificate: is needed in prod"},
 		{prod("domain"), "domain: is needed"},
 		{prod("image"), "image: is needed in prod"},

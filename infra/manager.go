@@ -57,7 +57,8 @@ func newManager(scope constructs.Construct, c *Config, p ManagerProps) *Manager 
 	})
 	m.Service = awsecs.NewFargateService(stack, text("Service"), &awsecs.FargateServiceProps{
 		Cluster: cluster, TaskDefinition: task, DesiredCount: jsii.Number(float64(c.Managers)), ServiceName: text(c.name("manager")),
-		VpcSubnets: p.Network.private(), SecurityGroups: &[]awsec2.ISecurityGroup{p.Network.Manager}, AssignPublicIp: jsii.Bool(false),
+		VpcSubnets: pick(c.openManager(), p.Network.public(), p.Network.private()), AssignPublicIp: jsii.Bool(c.openManager()),
+		SecurityGroups: &[]awsec2.ISecurityGroup{p.Network.Manager},
 		CircuitBreaker: &awsecs.DeploymentCircuitBreaker{Enable: jsii.Bool(true), Rollback: jsii.Bool(true)},
 		// The new one is ready before the old one drains: workers see no gap.
 		MinHealthyPercent: jsii.Number(100), MaxHealthyPercent: jsii.Number(200), HealthCheckGracePeriod: awscdk.Duration_Seconds(jsii.Number(120)),

@@ -58,6 +58,10 @@ func privateSubnets(c *Config) awsec2.SubnetType {
 	return awsec2.SubnetType_PRIVATE_WITH_EGRESS
 }
 
+func (n *Network) public() *awsec2.SubnetSelection {
+	return &awsec2.SubnetSelection{SubnetGroupName: jsii.String("public")}
+}
+
 func (n *Network) private() *awsec2.SubnetSelection {
 	return &awsec2.SubnetSelection{SubnetGroupName: jsii.String("private")}
 }

@@ -34,8 +34,8 @@ var variants = map[string]map[string]any{
 		"interfaceEndpoints": true, "execute": "true", "mapsUrl": "https://maps.example.org", "rate": 2.5, "maxConcurrency": 37.0, "allow": "203.0.113.0/24",
 	}),
 	"dev public": {
-		"workerNetwork": "public", "certificate": testCertificate, "domain": "maps.example.org", "natGateways": "0", "interfaceEndpoints": "true",
-		"metricsImage": "none", "browserImage": "gmaps-browser:v1", "spawn": "browser", "architecture": "amd64", "cache": "none", "databaseCA": "none", "budget": "0",
+		"workerNetwork": "public", "certificate": testCertificate, "domain": "maps.example.org", "natGateways": "0",
+		"metricsImage": "none", "browserImage": "gmaps-browser:v1", "spawn": "browser", "architecture": "arm64", "cache": "none", "databaseCA": "none", "budget": "0",
 	},
 	"worker only": {"only": "worker", "managerUrl": "https://maps.example.org", "workerMemory": "1769"},
 }

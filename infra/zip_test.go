@@ -25,7 +25,7 @@ func TestZipThatLambdaWouldRefuseIsToldAtSynth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self = self[:min(len(self), 1<<20)] // its header
+	self = self[:4096] // its header
 	arch := runtime.GOARCH
 	other := pick(arch == "arm64", "amd64", "arm64")
 	for _, tt := range []struct {
