@@ -31,7 +31,7 @@ exporters:
   awsemf:
     namespace: NAMESPACE
     log_group_name: LOG_GROUP
-    log_stream_name: "{TaskId}"
+    log_stream_name: collector
     dimension_rollup_option: NoDimensionRollup
     resource_to_telemetry_conversion: {enabled: false}
     metric_declarations: [{dimensions: [[]], metric_name_selectors: ["^(COLLECTED)$"]}]

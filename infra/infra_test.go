@@ -537,7 +537,7 @@ func TestManagerRunsWithItsOwnFlags(t *testing.T) {
 				t.Errorf("gmaps-scraper knows no -%s", n[1])
 			}
 		}
-		want := pick(c.public(), "-spawner-manager-url https://maps.example.org ", "-spawner-manager-url http://manager."+c.name("internal")+":8080 ")
+		want := pick(c.public(), "-spawner-manager-url https://maps.example.org ", "-spawner-manager-url http://manager."+privateZone(c)+":8080 ")
 		if !strings.Contains(flags, want) {
 			t.Errorf("no %q in %s", want, flags)
 		}

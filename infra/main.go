@@ -16,27 +16,13 @@ import (
 )
 
 func main() {
-	code, err := inTempDir(func() int { return run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr) })
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "infra:", err)
+	code := run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	// jsii waits for its child twice, and tells of it on stderr when the second wait finds nobody.
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		os.Stderr = null
 	}
+	jsii.Close()
 	os.Exit(code)
-}
-
-// inTempDir calls f with a temporary folder that is gone afterwards. It is there instead of jsii.Close, which waits for its child twice and
-// then says that it failed: the child ends by itself when this process does, and its files are in that folder.
-func inTempDir(f func() int) (int, error) {
-	dir, err := os.MkdirTemp("", "gmaps-infra-")
-	if err != nil {
-		return 1, err
-	}
-	for k, v := range map[string]string{"TMPDIR": dir, "JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION": "1"} {
-		if err := os.Setenv(k, v); err != nil {
-			return 1, err
-		}
-	}
-	code := f()
-	return code, os.RemoveAll(dir)
 }
 
 // run synthesizes and returns the exit code. A mistake of the user is one line on stderr.

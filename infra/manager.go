@@ -80,7 +80,7 @@ func newManager(scope constructs.Construct, c *Config, p ManagerProps) *Manager 
 	return m
 }
 
-func privateZone(c *Config) string { return c.name("internal") }
+func privateZone(c *Config) string { return "gmaps-" + string(c.Stage) + ".internal" }
 
 // managerURL is where workers find the Manager: by a private name in the VPC, and outside it by the public one.
 func managerURL(c *Config) string {

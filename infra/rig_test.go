@@ -53,11 +53,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	if args := os.Getenv("INFRA_TEST_RUN"); args != "" { // this binary as the program
-		code, err := inTempDir(func() int { return run(strings.Fields(args), os.Getenv, os.Stdout, os.Stderr) })
-		if err != nil {
-			code = 1
-		}
-		os.Exit(code)
+		os.Exit(run(strings.Fields(args), os.Getenv, os.Stdout, os.Stderr))
 	}
 	if _, err := exec.LookPath("node"); err != nil {
 		fmt.Println("SKIPPED: all of infra's tests, since the CDK runs on Node.js, which is not in PATH; install version 20 or newer")
@@ -69,6 +65,20 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// inTempDir calls f with a temporary folder of its own: the assemblies that tests share outlive each of them. jsii's runtime is not in there, for
+// it is unpacked before any code of ours runs, and jsii.Close has a data race: make test-infra names another TMPDIR for all.
+func inTempDir(f func() int) (int, error) {
+	dir, err := os.MkdirTemp("", "gmaps-infra-")
+	if err == nil {
+		err = os.Setenv("TMPDIR", dir)
+	}
+	if err != nil {
+		return 1, err
+	}
+	code := f()
+	return code, os.RemoveAll(dir)
 }
 
 var synthesized = struct {
