@@ -74,8 +74,11 @@ func (d *Data) addDatabase(scope constructs.Construct, c *Config, n *Network) {
 		AutoMinorVersionUpgrade: true, PreferredBackupWindow: text("03:00-04:00"), PreferredMaintenanceWindow: text("sun:04:30-sun:05:30"),
 		DbSubnetGroupName: subnets.SubnetGroupName(), VpcSecurityGroups: &[]*string{n.Database.SecurityGroupId()}, PubliclyAccessible: false,
 		DbParameterGroupName: parameters.Ref(), CaCertificateIdentifier: text("rds-ca-rsa2048-g1"),
-		EnablePerformanceInsights: c.prod(), EnableCloudwatchLogsExports: &[]*string{text("postgresql")},
+		EnablePerformanceInsights: c.prod(),
 	})
+	if c.prod() { // RDS makes the log group, and no stack would remove it
+		db.SetEnableCloudwatchLogsExports(&[]*string{text("postgresql")})
+	}
 	db.ApplyRemovalPolicy(c.snapshot(), nil)
 	d.DatabaseID, d.DatabaseHost = *db.Ref(), *db.AttrEndpointAddress()
 	d.DatabaseSecret = awssecretsmanager.Secret_FromSecretCompleteArn(scope, text("DatabaseSecret"), db.AttrMasterUserSecretSecretArn())
@@ -160,7 +163,7 @@ func (d *Data) addBroker(scope constructs.Construct, c *Config, n *Network) {
 		Users: &[]*awsamazonmq.CfnBroker_UserProperty{{
 			Username: text("gmaps"), Password: login.SecretValueFromJson(text("password")).UnsafeUnwrap(),
 		}},
-		SubnetIds: &subnets, SecurityGroups: &[]*string{n.Broker.SecurityGroupId()}, Logs: &awsamazonmq.CfnBroker_LogListProperty{General: true},
+		SubnetIds: &subnets, SecurityGroups: &[]*string{n.Broker.SecurityGroupId()}, Logs: &awsamazonmq.CfnBroker_LogListProperty{General: c.prod()},
 		EncryptionOptions: &awsamazonmq.CfnBroker_EncryptionOptionsProperty{UseAwsOwnedKey: true},
 	})
 	broker.ApplyRemovalPolicy(c.removal(), nil) // Amazon MQ takes no snapshot; the bell carries no work, but its users may have queues of their own

@@ -108,6 +108,10 @@ func TestWorkerIsWhatTheManagerExpects(t *testing.T) {
 			if p["PackageType"] != "Image" && (p["Runtime"] != "provided.al2023" || p["Handler"] != "bootstrap") {
 				t.Errorf("%s: runtime %v, handler %v", f.name, p["Runtime"], p["Handler"])
 			}
+			shares := !c.public() && c.Only == string(All) && c.Cache != none
+			if got := at(p, "Environment", "Variables", "GMAPS_EXIT_NAME") != nil; got != shares {
+				t.Errorf("%s: shares its address's rate: %v, want %v", f.name, got, shares)
+			}
 			group := strings.Trim(flat(at(p, "LoggingConfig", "LogGroup")), "${}")
 			logs := one(t, stacks, "AWS::Logs::LogGroup", "worker/"+group)
 			if got := logs.at("Properties", "RetentionInDays"); got != float64(c.LogDays) {
@@ -381,6 +385,9 @@ func TestProdKeepsEverythingAndDevNothing(t *testing.T) {
 		for _, r := range resources(stacks, "AWS::RDS::DBInstance") {
 			if got := r.at("Properties", "DeletionProtection"); got != c.prod() {
 				t.Errorf("%s: deletion protection %v in %s", r.name, got, c.Stage)
+			}
+			if left := r.at("Properties", "EnableCloudwatchLogsExports") != nil; left && !c.prod() {
+				t.Errorf("%s writes to a log group that no stack removes", r.name)
 			}
 			if r.at("Properties", "StorageEncrypted") != true || r.at("Properties", "ManageMasterUserPassword") != true {
 				t.Errorf("%s is not encrypted, or its password is not RDS's to rotate", r.name)
