@@ -42,8 +42,9 @@ const (
 	cleanTimeout = 15 * time.Second // to remove what a failed Create made, whatever became of its ctx
 	// namePatience is how long another Create of the same name may take to show its container.
 	namePatience = 20 * time.Second
-	// unstarted is how long a container may stand created: longer than any Create takes.
-	unstarted = 5 * time.Minute
+	// unstarted is how long a container may stand created: longer than any Create takes, its pull aside, which comes before. An engine that
+	// was killed while it started one shows it so for ever.
+	unstarted = 2 * time.Minute
 )
 
 // NewDocker returns the backend "docker". It does not connect: an engine that is away is told by Check, and by each call.
