@@ -24,7 +24,7 @@ func TestFaultCapHoldsAndNothingStarves(t *testing.T) {
 		most := 0
 		for l.anyOpen() {
 			most = max(most, len(w.workers()))
-			pause(t.Context(), 5*time.Millisecond)
+			pause(t.Context(), 20*time.Millisecond)
 		}
 		l.balance("cap of "+strconv.Itoa(limit)+", at most "+strconv.Itoa(most)+" at once", jobs)
 		if most > limit {
