@@ -34,6 +34,13 @@ lambda: ## build bin/lambda/function.zip, the worker as an AWS Lambda function (
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '$(LDFLAGS) -buildid=' -o bin/lambda/bootstrap ./functions/worker
 	@go run ./functions/zip bin/lambda/function.zip bin/lambda/bootstrap
 
+# The function is for this machine's own processor. Nothing is left after Ctrl-C.
+.PHONY: local-stack
+local-stack: ARCH = $(shell go env GOARCH)
+local-stack: build lambda ## AWS on this machine: Manager, servers, simulator, workers in LocalStack; OFFLINE=1: in our own emulator
+	@CGO_ENABLED=0 go build -o bin/ ./test/services ./localstack/stack
+	@OFFLINE='$(OFFLINE)' localstack/up.sh
+
 .PHONY: demo
 demo: build ## simulator + Manager + spawned workers: from a query to rows, then nothing is left
 	go run ./test/demo -bin $(BIN) -captures ../shared/captures -out out

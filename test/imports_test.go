@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"test/services":       {},
 	"localstack/lambda":   {},
 	"localstack/emulator": {"localstack/lambda"},
+	"localstack/stack":    {"localstack/lambda"},
 
 	"spawner/spawnertest/worker": {"spawner/spawnertest"},
 }
