@@ -151,13 +151,13 @@ func (o options) announced(w io.Writer, lambda string) {
 Dashboard and API   %s   key %s
 Simulator           %s   stands for Google Maps
 AWS                 %s   %s, with the function %s
-  export AWS_ENDPOINT_URL=%s AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+  export AWS_ENDPOINT_URL=%s AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 
 Try it: a job of the simulator's made-up cafes, and when workers have done it, its rows
   at=%s/api/v1/jobs key='Authorization: Bearer %s'
   id=$(curl -sS $at -H "$key" -H 'Content-Type: application/json' -d '{"lines": "synthetic cafe"}' | grep -oE '[0-9a-f]{8}(-[0-9a-f]{4,12}){4}' | head -n 1)
   curl -sSN $at/$id/stream -H "$key" && curl -sS "$at/$id/export?columns=title,category,rating,address" -H "$key"
 
-Ctrl-C ends it all.
+Ctrl-C ends it all, within half a minute at most, and leaves nothing.
 `, o.managerURL(), o.key, o.simulatorURL(), o.lambdaURL(), lambda, functionName, o.lambdaURL(), o.managerURL(), o.key)
 }
