@@ -158,6 +158,6 @@ Try it: a job of the simulator's made-up cafes, and when workers have done it, i
   id=$(curl -sS $at -H "$key" -H 'Content-Type: application/json' -d '{"lines": "synthetic cafe"}' | grep -oE '[0-9a-f]{8}(-[0-9a-f]{4,12}){4}' | head -n 1)
   curl -sSN $at/$id/stream -H "$key" && curl -sS "$at/$id/export?columns=title,category,rating,address" -H "$key"
 
-Ctrl-C ends it all, within half a minute at most, and leaves nothing.
+Ctrl-C ends it all and leaves nothing; half a minute at most.
 `, o.managerURL(), o.key, o.simulatorURL(), o.lambdaURL(), lambda, functionName, o.lambdaURL(), o.managerURL(), o.key)
 }

@@ -49,7 +49,8 @@ type running struct {
 	took                           time.Duration
 }
 
-// servers lists all that can be started. Passwords are new in each run; they guard nothing but against another user of this machine.
+// servers lists all that can be started. Each wait is told how long it may take: it has a minute of its own otherwise, whatever the deadline
+// of them all, and on a busy machine RabbitMQ alone takes longer. Passwords are new in each run; they guard nothing but against another user of this machine.
 func servers() []server {
 	password := rand.Text()
 	return []server{
@@ -62,7 +63,7 @@ func servers() []server {
 				testcontainers.WithCmd("postgres", "-c", "max_connections=300", "-c", "fsync="+cmp.Or(os.Getenv("GMAPS_TEST_FSYNC"), "off")),
 				// The first server, which only initialises, says so once too.
 				testcontainers.WithWaitStrategyAndDeadline(startWithin,
-					wait.ForLog("database system is ready to accept connections").WithOccurrence(2), wait.ForMappedPort("5432/tcp")),
+					wait.ForLog("database system is ready to accept connections").WithOccurrence(2).WithStartupTimeout(startWithin), wait.ForMappedPort("5432/tcp").WithStartupTimeout(startWithin)),
 			},
 			address: func(hostPort string) string {
 				return "postgres://gmaps:" + password + "@" + hostPort + "/gmaps?sslmode=disable"
@@ -74,7 +75,7 @@ func servers() []server {
 				testcontainers.WithExposedPorts("15672/tcp"),
 				testcontainers.WithEnv(map[string]string{"RABBITMQ_DEFAULT_USER": "gmaps", "RABBITMQ_DEFAULT_PASS": password}),
 				testcontainers.WithWaitStrategyAndDeadline(startWithin,
-					wait.ForLog("Server startup complete"), wait.ForHTTP("/api/overview").WithPort("15672/tcp").WithBasicAuth("gmaps", password)),
+					wait.ForLog("Server startup complete").WithStartupTimeout(startWithin), wait.ForHTTP("/api/overview").WithPort("15672/tcp").WithBasicAuth("gmaps", password).WithStartupTimeout(startWithin)),
 			},
 			address: func(hostPort string) string { return "amqp://gmaps:" + password + "@" + hostPort + "/" },
 		},
@@ -82,7 +83,7 @@ func servers() []server {
 			name: "redis", variable: "GMAPS_TEST_REDIS", port: "6379/tcp",
 			options: []testcontainers.ContainerCustomizer{
 				testcontainers.WithCmd("redis-server", "--save", "", "--appendonly", "no"),
-				testcontainers.WithWaitStrategyAndDeadline(startWithin, wait.ForLog("Ready to accept connections"), wait.ForMappedPort("6379/tcp")),
+				testcontainers.WithWaitStrategyAndDeadline(startWithin, wait.ForLog("Ready to accept connections").WithStartupTimeout(startWithin), wait.ForMappedPort("6379/tcp").WithStartupTimeout(startWithin)),
 			},
 			address: func(hostPort string) string { return hostPort },
 		},
