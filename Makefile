@@ -92,8 +92,8 @@ torture-steps: lambda
 
 .PHONY: fuzz
 fuzz: ## fuzz each decoder FUZZTIME (100000x, or a time as 5m)
-	@for t in $$(grep -rhoE '^func Fuzz[A-Za-z]+' --include='*_test.go' gmaps/*_test.go | sed 's/func //'); do \
-		echo "fuzz $$t $(FUZZTIME)"; go test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x -parallel 2 ./gmaps; done
+	@for f in $$(grep -rHoE '^func Fuzz[A-Za-z]+' --include='*_test.go' . | sed -E 's|/[^/]+:func |:|'); do \
+		echo "fuzz $$f $(FUZZTIME)"; go test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x -parallel 2 $${f%:*}; done
 
 .PHONY: vet
 vet:

@@ -17,7 +17,7 @@ import (
 // names in order, no spaces. Then each Found keeps its place's JSON, and texts share the memory of one copy of body.
 // Of anything else, an error included, encoding/json has the word.
 func DecodeBatch(body []byte, b *Batch) error {
-	d := plainText{s: string(bytes.TrimSpace(body))}
+	d := plainText{s: string(bytes.Trim(body, " \t\r\n"))}
 	var quick Batch
 	if batchReader()(&d, reflect.ValueOf(&quick).Elem()) && d.at == len(d.s) {
 		*b = quick
@@ -157,7 +157,8 @@ func readString(d *plainText, into reflect.Value) bool {
 		return true
 	}
 	var s string
-	if json.Unmarshal([]byte(quoted), &s) != nil {
+	// What was replaced for not being text is written otherwise when it is encoded again: then a replay would not be known.
+	if json.Unmarshal([]byte(quoted), &s) != nil || strings.ContainsRune(s, utf8.RuneError) {
 		return false
 	}
 	into.SetString(s)
