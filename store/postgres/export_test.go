@@ -2,8 +2,13 @@ package postgres
 
 import (
 	"context"
+	"io/fs"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
 
 	"gmaps-scraper/job"
 	"gmaps-scraper/store"
@@ -68,5 +73,27 @@ func Questions() map[string]Question {
 		"held tasks":     {heldTasks, []any{1, []int64{1}}},
 		"old submits":    {forgetSubmits, []any{1, 10}},
 		"deleted job":    {deletedJob, nil},
+	}
+}
+
+// MigrateTo brings the tables of a schema to a version, as a program that knew no later one did.
+func MigrateTo(t *testing.T, dsn string, version int64) {
+	t.Helper()
+	cc, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := stdlib.OpenDB(*cc)
+	defer db.Close()
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(t.Context(), version); err != nil {
+		t.Fatal(err)
 	}
 }
