@@ -204,11 +204,12 @@ func (e SpawnEnd) Failure() bool {
 
 // Stats are sums for metrics and the dashboard.
 type Stats struct {
-	Jobs        map[job.State]int
-	Tasks       map[job.TaskState]int
-	Spawns      map[job.SpawnState]int
-	Results     int64
-	OldestOpen  time.Time // creation of the oldest job that has open tasks and no worker
+	Jobs    map[job.State]int
+	Tasks   map[job.TaskState]int
+	Spawns  map[job.SpawnState]int
+	Results int64
+	// OldestOpen is when the oldest job was created that has open tasks and no worker; of jobs whose Managers' clocks differ, one of the oldest.
+	OldestOpen  time.Time
 	LeaseAges   []time.Duration
 	LiveLeases  int
 	SpawnErrors map[job.Outcome]int

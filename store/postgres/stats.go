@@ -13,7 +13,8 @@ import (
 const (
 	totals = `SELECT sum(pending)::bigint, sum(running)::bigint, sum(paused)::bigint, sum(succeeded)::bigint, sum(failed)::bigint, sum(cancelled)::bigint,
 		sum(open)::bigint, sum(leased)::bigint, sum(done)::bigint, sum(dead)::bigint, sum(skipped)::bigint, sum(places)::bigint FROM totals`
-	// Ids grow with time. What is passed over has a worker, hence is as few as those.
+	// Ids grow with time by the clocks of Managers: as far as those differ, a younger job may be taken for the oldest. What is passed over has
+	// a worker, hence is as few as those.
 	alone      = `AND grantable AND leased = 0 AND NOT EXISTS (SELECT 1 FROM spawns WHERE job_id = jobs.id AND spawns.state <> 'ended') ORDER BY id LIMIT 1`
 	oldestOpen = `(SELECT created_at FROM jobs WHERE state = 'pending' ` + alone + `) UNION ALL (SELECT created_at FROM jobs WHERE state = 'running' ` + alone + `)`
 	liveLeases = `SELECT (SELECT gmaps_now()) - granted_at FROM leases WHERE ended_at = 0`
