@@ -57,7 +57,7 @@ func writeForEver(path string) error {
 			if _, err := s.Submit(context.Background(), l.Fence, b); err != nil {
 				return err
 			}
-			fmt.Println("place", j.ID)
+			fmt.Println("place", l.JobID) // which may be of a job that the one before this process was killed over
 		}
 	}
 }
