@@ -69,7 +69,6 @@ func (m *Manager) registerAction(a huma.API, id, path, summary string, act func(
 		if err != nil {
 			return nil, err
 		}
-		out.Body.Spec.Inputs = nil // up to a million, which nobody asked for
 		m.log.InfoContext(ctx, "job changed", "job", in.ID, "by", id, "state", out.Body.State)
 		m.ring(ctx, id, out.Body.ID)
 		return out, nil

@@ -2,8 +2,9 @@ package manager
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -260,19 +261,21 @@ func (r *reconciler) reapStrangers(ctx context.Context, now time.Time, strangers
 func (r *reconciler) overJobs(ctx context.Context, rows []job.Spawn) (map[job.ID]string, error) {
 	over := make(map[job.ID]string)
 	for _, row := range rows {
-		if _, asked := over[row.JobID]; asked || row.JobID == "" {
-			continue
-		}
-		j, err := r.store.JobHead(ctx, row.JobID)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
+		if row.JobID != "" {
 			over[row.JobID] = "deleted"
-		case err != nil:
-			return nil, fmt.Errorf("read job of spawn %s: %w", row.ID, err)
-		case j.State == job.Paused || j.State.Terminal():
-			over[row.JobID] = string(j.State)
-		default:
-			over[row.JobID] = ""
+		}
+	}
+	if len(over) == 0 {
+		return over, nil
+	}
+	states, err := r.store.JobStates(ctx, slices.Collect(maps.Keys(over))...)
+	if err != nil {
+		return nil, fmt.Errorf("read jobs of spawns: %w", err)
+	}
+	for id, state := range states {
+		over[id] = ""
+		if state == job.Paused || state.Terminal() {
+			over[id] = string(state)
 		}
 	}
 	return over, nil

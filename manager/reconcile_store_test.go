@@ -66,6 +66,18 @@ func (s *rowStore) setState(id job.ID, state job.State) {
 
 func (s *rowStore) JobHead(ctx context.Context, id job.ID) (job.Job, error) { return s.Job(ctx, id) }
 
+func (s *rowStore) JobStates(_ context.Context, ids ...job.ID) (map[job.ID]job.State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	states := make(map[job.ID]job.State)
+	for _, id := range ids {
+		if j := s.jobs[id]; j != nil {
+			states[id] = j.State
+		}
+	}
+	return states, nil
+}
+
 func (s *rowStore) PlanSpawns(_ context.Context, p store.Plan) ([]job.Spawn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

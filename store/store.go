@@ -37,9 +37,11 @@ type Store interface {
 	Job(ctx context.Context, id job.ID) (job.Job, error)
 	// JobHead is Job without Spec.Inputs, which may be large: cheap enough to ask several times a second. ErrNotFound.
 	JobHead(ctx context.Context, id job.ID) (job.Job, error)
+	// JobStates returns the states of jobs. It has none of those that are not there.
+	JobStates(ctx context.Context, ids ...job.ID) (map[job.ID]job.State, error)
 	// Jobs lists jobs, newest first, without Spec.Inputs. It costs the same however many jobs there are.
 	Jobs(ctx context.Context, f JobFilter) ([]job.Job, error)
-	// Cancel ends a job: open tasks are skipped, live leases end with the order Cancel. On a terminal job it does nothing.
+	// Cancel and the three after it return the job without Spec.Inputs. Cancel ends a job: open tasks are skipped, live leases end with the order Cancel. On a terminal job it does nothing.
 	Cancel(ctx context.Context, id job.ID) (job.Job, error)
 	// Pause stops granting; live leases are told to Drain. ErrState on a terminal job.
 	Pause(ctx context.Context, id job.ID) (job.Job, error)

@@ -90,7 +90,7 @@ func (s *Store) change(ctx context.Context, verb string, id job.ID, do func(ctx 
 		if err := do(ctx, t, &j); err != nil {
 			return err
 		}
-		ask(t, &after, scanFull, jobWithInputs, id)
+		ask(t, &after, scanHead, jobHead, id)
 		return nil
 	})
 	if err != nil {

@@ -63,6 +63,7 @@ func Questions() map[string]Question {
 		"jobs":           {jobs, jobArgs},
 		"jobs by state":  {byState, byStateArgs},
 		"job":            {jobWithInputs, []any{"id"}},
+		"states of jobs": {statesOfJobs, []any{[]string{"id"}}},
 		"tasks":          {tasksOfState, []any{"id", "open", 1, 10}},
 		"results":        {results, resultArgs},
 		"events":         {eventsAfter, []any{"id", 1, 10}},

@@ -79,6 +79,28 @@ func (s *Store) oneJob(ctx context.Context, id job.ID, scan func(scanner) (job.J
 	return found[0], nil
 }
 
+const statesOfJobs = `SELECT id, state FROM jobs WHERE id = ANY($1)`
+
+// JobStates implements store.Store.
+func (s *Store) JobStates(ctx context.Context, ids ...job.ID) (map[job.ID]job.State, error) {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = string(id)
+	}
+	states := make(map[job.ID]job.State, len(ids))
+	scan := func(r scanner) (id job.ID, err error) {
+		var state job.State
+		err = r.Scan(&id, &state)
+		states[id] = state
+		return id, err
+	}
+	err := s.read(ctx, func(r *reading) { read(r, new([]job.ID), scan, statesOfJobs, texts) })
+	if err != nil {
+		return nil, fmt.Errorf("states of jobs: %w", err)
+	}
+	return states, nil
+}
+
 const defaultJobs = 50
 
 // Jobs implements store.Store. A Search reads names, newest first, until the page is full.

@@ -97,7 +97,7 @@ func (s *Store) change(ctx context.Context, verb string, id job.ID, do func(ctx 
 		if err := do(ctx, t, &j); err != nil {
 			return err
 		}
-		after, err = fullJob(ctx, t, id)
+		after, err = jobAlone(ctx, t, id)
 		return err
 	})
 	if err != nil {

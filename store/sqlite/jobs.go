@@ -147,18 +147,46 @@ func fullJob(ctx context.Context, q querier, id job.ID) (job.Job, error) {
 
 // JobHead implements store.Store.
 func (s *Store) JobHead(ctx context.Context, id job.ID) (j job.Job, err error) {
-	const jobHead = `SELECT ` + jobColumns + ` FROM jobs WHERE id = ?`
 	err = s.read(ctx, func(q querier) error {
-		j, err = scanJob(q.QueryRowContext(ctx, jobHead, id))
-		if errors.Is(err, sql.ErrNoRows) {
-			return store.ErrNotFound
-		}
+		j, err = jobAlone(ctx, q, id)
 		return err
 	})
 	if err != nil {
 		return job.Job{}, fmt.Errorf("job %s: %w", id, err)
 	}
 	return j, nil
+}
+
+func jobAlone(ctx context.Context, q querier, id job.ID) (job.Job, error) {
+	const jobHead = `SELECT ` + jobColumns + ` FROM jobs WHERE id = ?`
+	j, err := scanJob(q.QueryRowContext(ctx, jobHead, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return job.Job{}, store.ErrNotFound
+	}
+	return j, err
+}
+
+// JobStates implements store.Store.
+func (s *Store) JobStates(ctx context.Context, ids ...job.ID) (map[job.ID]job.State, error) {
+	const statesOfJobs = `SELECT id, state FROM jobs WHERE id IN (SELECT value FROM json_each(?))`
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, fmt.Errorf("states of jobs: %w", err)
+	}
+	states := make(map[job.ID]job.State, len(ids))
+	err = s.read(ctx, func(q querier) error {
+		_, err := collect(ctx, q, func(r scanner) (id job.ID, err error) {
+			var state job.State
+			err = r.Scan(&id, &state)
+			states[id] = state
+			return id, err
+		}, statesOfJobs, string(list))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("states of jobs: %w", err)
+	}
+	return states, nil
 }
 
 const defaultJobs = 50

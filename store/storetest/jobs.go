@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"context"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -44,12 +46,28 @@ var jobClaims = []claim{
 		}
 		want(t, "created events", b.events(t, j.ID, job.EventCreated), 1)
 	}},
-	{"JobHead and Jobs leave the inputs out", func(t *testing.T, b bench) {
+	{"all but Job and CreateJob leave the inputs out", func(t *testing.T, b bench) {
 		j := b.create(t, shape{tasks: 2})
 		want(t, "inputs of the head", len(b.head(t, j.ID).Spec.Inputs), 0)
 		list := must[[]job.Job](t)(b.Store.Jobs(t.Context(), store.JobFilter{}))
 		want(t, "jobs", len(list), 1)
 		want(t, "inputs in the list", len(list[0].Spec.Inputs), 0)
+		for _, change := range []func(context.Context, job.ID) (job.Job, error){b.Store.Pause, b.Store.Resume, b.Store.Cancel, b.Store.Retry} {
+			changed := must[job.Job](t)(change(t.Context(), j.ID))
+			want(t, "inputs of a job that was changed", len(changed.Spec.Inputs), 0)
+			want(t, "attempts in its spec", changed.Spec.MaxAttempts, j.Spec.MaxAttempts)
+		}
+	}},
+	{"JobStates knows of each job that there is", func(t *testing.T, b bench) {
+		open, over, gone := b.create(t, shape{tasks: 1}), b.create(t, shape{tasks: 1}), b.create(t, shape{tasks: 1})
+		for _, id := range []job.ID{over.ID, gone.ID} {
+			must[job.Job](t)(b.Store.Cancel(t.Context(), id))
+		}
+		wantErr(t, b.Store.DeleteJob(t.Context(), gone.ID), nil)
+		got := must[map[job.ID]job.State](t)(b.Store.JobStates(t.Context(), open.ID, gone.ID, over.ID, open.ID, job.NewID(), ""))
+		want(t, "states as they are", maps.Equal(got, map[job.ID]job.State{open.ID: job.Pending, over.ID: job.Cancelled}), true)
+		none := must[map[job.ID]job.State](t)(b.Store.JobStates(t.Context()))
+		want(t, "states of no jobs", len(none), 0)
 	}},
 	{"an unknown job is not found", func(t *testing.T, b bench) {
 		ctx, id := t.Context(), job.NewID()
