@@ -109,12 +109,18 @@ func up(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	done, err := p.Up(ctx)
-	if err != nil {
-		return err
+	for try := 1; ; try++ {
+		done, err := p.Up(ctx)
+		var partly *goose.PartialError
+		if errors.As(err, &partly) {
+			done = partly.Applied
+		}
+		for _, m := range done {
+			log.Info("database migrated", "version", m.Source.Version, "took", m.Duration)
+		}
+		// A migration of several tables and a transaction of an earlier Manager, which goes on meanwhile, may wait for each other.
+		if err == nil || try == tries || !again(err) {
+			return err
+		}
 	}
-	for _, m := range done {
-		log.Info("database migrated", "version", m.Source.Version, "took", m.Duration)
-	}
-	return nil
 }

@@ -2,10 +2,12 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"gmaps-scraper/job"
 	"gmaps-scraper/store"
@@ -78,4 +80,43 @@ func TestTablesOfVersion1AreMigratedWithTheirRowsUnderItsManager(t *testing.T) {
 		t.Errorf("planned %+v, %v: want a worker beside those that have ended", planned, err)
 	}
 	recount(t, s)
+}
+
+// One that has written to a job and goes on to its spawns waits for the migration, which waits for it: the server ends either.
+func TestMigrationThatIsEndedForADeadlockIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	dsn := virginSchema(t)
+	postgres.MigrateTo(t, dsn, 2) // the third is of two tables
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE jobs IN ROW EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error, 1)
+	go func() {
+		s, err := postgres.Open(t.Context(), dsn, postgres.Config{})
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	waitFor(t, "a migration that waits", func() bool { return blocks(t, conn) })
+	_, err = tx.Exec(t.Context(), `LOCK TABLE spawns IN ROW EXCLUSIVE MODE`)
+	var said *pgconn.PgError
+	if err != nil && (!errors.As(err, &said) || said.Code != "40P01") {
+		t.Fatal(err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; err != nil {
+		t.Errorf("Open beside a transaction that it deadlocked with: %v", err)
+	}
 }
