@@ -93,7 +93,8 @@ type Store interface {
 	// SpawnStopping records that the worker was told to stop.
 	SpawnStopping(ctx context.Context, s job.SpawnID, reason string) error
 	// SpawnEnded records how a spawn ended, once, with an event on its job. Live leases of it end: with GaveBack their tasks are not charged,
-	// else they are opened as Expire does.
+	// else they are opened as Expire does. A second call changes nothing, but that one without MayRunUntil says that the end has been seen
+	// after all: the spawn no longer counts against the cap.
 	SpawnEnded(ctx context.Context, s job.SpawnID, e SpawnEnd) error
 	// Spawn returns one spawn. ErrNotFound.
 	Spawn(ctx context.Context, s job.SpawnID) (job.Spawn, error)

@@ -172,8 +172,8 @@ func (s *Store) DeleteJob(ctx context.Context, id job.ID) error {
 		// Without an id no question finds the job. Its key stays, so that no other job inherits its rows.
 		forgetJob = `UPDATE jobs SET id = NULL, idempotency_key = NULL, state = 'deleted', waiting = '',
 			open = 0, leased = 0, done = 0, dead = 0, skipped = 0, places = 0, duplicates = 0 WHERE key = $1`
-		// A worker that still lives is stopped and counted by its row.
-		forgetSpawns = `DELETE FROM spawns WHERE job_id = $1 AND state = 'ended'`
+		// A worker that still lives, or may still run, is counted by its row.
+		forgetSpawns = `DELETE FROM spawns WHERE job_id = $1 AND state = 'ended' AND may_run_until <= (SELECT gmaps_now())`
 	)
 	err := s.write(ctx, func(ctx context.Context, t *tx) error {
 		j, err := t.lockJob(ctx, id)

@@ -150,12 +150,16 @@ func (s *Store) SpawnEnded(ctx context.Context, id job.SpawnID, e store.SpawnEnd
 	const (
 		endSpawn = `UPDATE spawns SET state = 'ended', outcome = $1, reason = coalesce(nullif($2, ''), reason), exit_code = $3, log_tail = $4, cost_usd = $5,
 			ended_at = $6, may_run_until = $7 WHERE id = $8`
+		seenEnd   = `UPDATE spawns SET may_run_until = 0 WHERE id = $1`
 		addCost   = `UPDATE jobs SET cost_usd = cost_usd + $1 WHERE key = $2`
 		countEnd  = `INSERT INTO outcomes AS o (outcome, failure, n) VALUES ($1, $2, 1) ON CONFLICT (outcome, failure) DO UPDATE SET n = o.n + 1`
 		lockOwner = `SELECT key FROM jobs WHERE id = $1 OR key = ANY($2) ORDER BY key FOR NO KEY UPDATE`
 	)
 	return s.changeSpawn(ctx, "end", id, func(ctx context.Context, t *tx, row job.Spawn) error {
 		if !row.Live() {
+			if !row.MayRunUntil.IsZero() && e.MayRunUntil.IsZero() {
+				t.exec(seenEnd, id)
+			}
 			return nil
 		}
 		t.exec(endSpawn, e.Outcome, e.Reason, e.ExitCode, e.LogTail, e.CostUSD, t.now, micros(e.MayRunUntil), id)

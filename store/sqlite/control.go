@@ -179,8 +179,8 @@ func (s *Store) DeleteJob(ctx context.Context, id job.ID) error {
 		// Without an id no question finds the job. Its key stays, so that no other job inherits its rows.
 		forgetJob = `UPDATE jobs SET id = NULL, idempotency_key = NULL, state = 'deleted', waiting = '',
 			open = 0, leased = 0, done = 0, dead = 0, skipped = 0, places = 0, duplicates = 0 WHERE key = ?`
-		// A worker that still lives is stopped and counted by its row.
-		forgetSpawns = `DELETE FROM spawns WHERE job_id = ? AND state = 'ended'`
+		// A worker that still lives, or may still run, is counted by its row.
+		forgetSpawns = `DELETE FROM spawns WHERE job_id = ? AND state = 'ended' AND may_run_until <= ?`
 	)
 	err := s.write(ctx, func(ctx context.Context, t *tx) error {
 		j, err := t.job(ctx, id)
@@ -190,7 +190,7 @@ func (s *Store) DeleteJob(ctx context.Context, id job.ID) error {
 		if !j.state.Terminal() {
 			return store.ErrState
 		}
-		if _, err := t.exec(ctx, forgetSpawns, id); err != nil {
+		if _, err := t.exec(ctx, forgetSpawns, id, t.now); err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, forgetJob, j.key); err != nil {

@@ -171,11 +171,16 @@ const leasesOfSpawn = `SELECT fence FROM leases WHERE spawn_id = ? AND ended_at 
 func (s *Store) SpawnEnded(ctx context.Context, id job.SpawnID, e store.SpawnEnd) error {
 	const (
 		endSpawn = `UPDATE spawns SET state = 'ended', outcome = ?, reason = coalesce(nullif(?, ''), reason), exit_code = ?, log_tail = ?, cost_usd = ?, may_run_until = ?, ended_at = ? WHERE id = ?`
+		seenEnd  = `UPDATE spawns SET may_run_until = 0 WHERE id = ?`
 		addCost  = `UPDATE jobs SET cost_usd = cost_usd + ? WHERE id = ?`
 		countEnd = `INSERT INTO outcomes (outcome, failure, n) VALUES (?, ?, 1) ON CONFLICT (outcome, failure) DO UPDATE SET n = n + 1`
 	)
 	return s.changeSpawn(ctx, "end", id, func(ctx context.Context, t *tx, row job.Spawn) error {
 		if !row.Live() {
+			if !row.MayRunUntil.IsZero() && e.MayRunUntil.IsZero() {
+				_, err := t.exec(ctx, seenEnd, id)
+				return err
+			}
 			return nil
 		}
 		if _, err := t.exec(ctx, endSpawn, e.Outcome, e.Reason, e.ExitCode, e.LogTail, e.CostUSD, micros(e.MayRunUntil), t.now, id); err != nil {

@@ -199,4 +199,17 @@ var controlClaims = []claim{
 		want(t, "planned beside it under a cap of 1", len(b.plan(t, store.Plan{Cap: 1})), 0)
 		wantErr(t, b.Store.SpawnEnded(ctx, spawn.ID, store.SpawnEnd{Outcome: job.Stopped}), nil)
 	}},
+	{"a worker that may still run outlasts its deleted job", func(t *testing.T, b bench) {
+		ctx := t.Context()
+		j := b.create(t, shape{})
+		spawn := b.plan(t, store.Plan{})[0]
+		joined := must[job.Spawn](t)(b.Store.Join(ctx, spawn.ID, "n"))
+		must[job.Job](t)(b.Store.Cancel(ctx, j.ID))
+		wantErr(t, b.Store.SpawnEnded(ctx, spawn.ID, store.SpawnEnd{Outcome: job.Stopped, MayRunUntil: joined.JoinedAt.Add(15 * time.Minute)}), nil)
+		wantErr(t, b.Store.DeleteJob(ctx, j.ID), nil)
+		b.create(t, shape{})
+		want(t, "planned beside it under a cap of 1", len(b.plan(t, store.Plan{Cap: 1})), 0)
+		b.Advance(15 * time.Minute)
+		want(t, "planned once it is over", len(b.plan(t, store.Plan{Cap: 1})), 1)
+	}},
 }

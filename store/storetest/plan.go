@@ -61,6 +61,23 @@ var planClaims = []claim{
 		b.create(t, shape{})
 		want(t, "planned once it is over", len(b.plan(t, store.Plan{Cap: 2})), 1)
 	}},
+	{"a worker whose end is heard of late no longer counts against the cap", func(t *testing.T, b bench) {
+		j := b.create(t, shape{})
+		s := b.plan(t, store.Plan{Cap: 1})[0]
+		joined := must[job.Spawn](t)(b.Store.Join(t.Context(), s.ID, "n"))
+		unseen := store.SpawnEnd{Outcome: job.Silent, Reason: "silent", MayRunUntil: joined.JoinedAt.Add(15 * time.Minute), CostUSD: 1}
+		wantErr(t, b.Store.SpawnEnded(t.Context(), s.ID, unseen), nil)
+		wantErr(t, b.Store.SpawnEnded(t.Context(), s.ID, unseen), nil)
+		want(t, "planned while it may run", len(b.plan(t, store.Plan{Cap: 1})), 0)
+		wantErr(t, b.Store.SpawnEnded(t.Context(), s.ID, store.SpawnEnd{Outcome: job.Exited, Reason: "goodbye", CostUSD: 2}), nil)
+		got := b.spawn(t, s.ID)
+		want(t, "until", got.MayRunUntil, time.Time{})
+		want(t, "outcome", got.Outcome, job.Silent)
+		want(t, "reason", got.Reason, "silent")
+		want(t, "cost", b.head(t, j.ID).CostUSD, 1)
+		want(t, "ends told", b.events(t, j.ID, job.EventSpawnEnded), 1)
+		want(t, "planned once its end was heard of", len(b.plan(t, store.Plan{Cap: 1})), 1)
+	}},
 	{"leased tasks want no worker", func(t *testing.T, b bench) {
 		b.create(t, shape{tasks: 2})
 		l := b.grant(t, b.standing(t, "n"), 2)
