@@ -215,7 +215,7 @@ func (c *Client) HandBack(ctx context.Context, f job.Fence, h HandBack) error {
 	return c.work(ctx, call{path: fencePath(PathHandBack, f), body: h}, nil)
 }
 
-// Leave says goodbye: the spawn ends, and what its worker still held opens again. IsGone if it has ended already.
+// Leave says goodbye: the spawn ends, and what its worker still held opens again. IsGone if its end is known already.
 func (c *Client) Leave(ctx context.Context, l Leave) error {
 	return c.work(ctx, call{path: PathLeave, body: l}, nil)
 }

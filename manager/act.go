@@ -201,7 +201,7 @@ func (r *reconciler) record(ctx context.Context, row job.Spawn, seen watch, end 
 		end.MayRunUntil = r.mayRun(fresh)
 	}
 	if end.CostUSD == 0 && !fresh.JoinedAt.IsZero() {
-		end.CostUSD = r.spawner.Limits().USDPerSecond * fresh.SeenAt.Sub(fresh.JoinedAt).Seconds()
+		end.CostUSD = r.spawner.Limits().USDPerSecond * max(0, fresh.SeenAt.Sub(fresh.JoinedAt).Seconds())
 	}
 	if err := r.store.SpawnEnded(ctx, row.ID, end); err != nil {
 		return fmt.Errorf("record end of %s: %w", row.Name(), err)

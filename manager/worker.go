@@ -261,11 +261,17 @@ func (m *Manager) leave(ctx context.Context, in *leaveInput) (*struct{}, error) 
 		return nil, invalid("body.reason", "holds a NUL or another control character")
 	}
 	row, err := m.store.Spawn(ctx, callerOf(ctx).spawn)
-	if errors.Is(err, store.ErrNotFound) || err == nil && !row.Live() {
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && !row.Live() && row.MayRunUntil.IsZero():
 		return nil, store.ErrUnknownSpawn
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
+	case !row.Live(): // it was given up, and is heard of after all: its place is free
+		if err := m.store.SpawnEnded(ctx, row.ID, store.SpawnEnd{Outcome: row.Outcome}); err != nil {
+			return nil, err
+		}
+		m.ring(ctx, "worker left late", row.JobID)
+		return nil, nil
 	}
 	end, tells := m.rec.goodbye(ctx, row, in.Body)
 	if tells {

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,23 +34,21 @@ type cloud struct {
 	drop    int // events that are accepted and never run
 }
 
-var buildBootstrap = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "bootstrap-")
-	if err != nil {
-		return "", err
+// asBootstrap makes this test's own program the function's: it is the same main, and its build is there already. That of make lambda is
+// run by the tests of the whole program.
+const asBootstrap = "GMAPS_TEST_AS_BOOTSTRAP"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asBootstrap) != "" {
+		main()
+		return
 	}
-	out := filepath.Join(dir, "bootstrap")
-	cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", out, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build bootstrap: %w\n%s", err, b)
-	}
-	return out, nil
-})
+	os.Exit(m.Run())
+}
 
 func newCloud(t *testing.T, env ...string) (*cloud, string) {
 	t.Helper()
-	bootstrap, err := buildBootstrap()
+	bootstrap, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +132,7 @@ func (c *cloud) run(event []byte) (report, fault, log string) {
 	defer kill() // before Close, which waits
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.bootstrap)
-	cmd.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://"), "AWS_LAMBDA_FUNCTION_NAME=gmaps-worker"}, c.env...)
+	cmd.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://"), "AWS_LAMBDA_FUNCTION_NAME=gmaps-worker", asBootstrap + "=1"}, c.env...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		c.t.Error(err)

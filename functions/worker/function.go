@@ -29,6 +29,9 @@ const (
 	joinWithin = 45 * time.Second
 	// spoolBytes is half of the least /tmp that a function has (512 MB; Developer Guide, ephemeral storage, 2026).
 	spoolBytes = 256 << 20
+	// trusted is for how long connections that nobody used are believed to be there still. A frozen environment does not hear that they were
+	// closed, and a NAT that has forgotten one may say nothing: a call on it would hang until its timeout.
+	trusted = 20 * time.Second
 	// leaveWithin bounds the goodbye. A Manager that does not hear it hears the silence.
 	leaveWithin = 3 * time.Second
 )
@@ -53,6 +56,7 @@ type function struct {
 	engine   *web.Engine
 	redis    *cache.Redis
 	redisAt  string // the payload's redis_addr of redis
+	served   time.Time
 }
 
 func newFunction(lookup func(string) (string, bool), stderr io.Writer) *function {
@@ -72,6 +76,8 @@ func (f *function) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 
 func (f *function) run(ctx context.Context, event []byte) (report, error) {
 	began := time.Now()
+	f.thaw(began)
+	defer func() { f.served = wall(time.Now()) }()
 	p, err := parsePayload(event)
 	if err != nil {
 		return report{}, err
@@ -114,6 +120,22 @@ func (f *function) run(ctx context.Context, event []byte) (report, error) {
 	return r, nil
 }
 
+// thaw drops connections that may have gone while nothing ran.
+func (f *function) thaw(now time.Time) {
+	if idle := wall(now).Sub(f.served); idle >= 0 && idle < trusted {
+		return
+	}
+	if t, ok := f.calls.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+	if f.engine != nil {
+		f.engine.Close() // it opens others
+	}
+}
+
+// wall is t by the clock on the wall: the other one may stand still while the environment is frozen.
+func wall(t time.Time) time.Time { return t.Round(0) }
+
 // drainAt is when the worker must begin to end, and how long before its deadline that is.
 func drainAt(ctx context.Context, now time.Time) (time.Time, time.Duration) {
 	deadline, ok := ctx.Deadline()
@@ -126,12 +148,12 @@ func drainAt(ctx context.Context, now time.Time) (time.Time, time.Duration) {
 
 // leave says goodbye: nobody else can tell the Manager of the end of an invocation that was not waited for.
 func (f *function) leave(ctx context.Context, client *api.Client, w *worker.Worker, failed error, began time.Time, log *slog.Logger) {
-	if end := w.Ending(); failed == nil && end != worker.EndedNoWork && end != worker.EndedDrained || worker.IsNoAnswer(failed) {
+	if failed == nil && w.Ending() == worker.EndedTaken || worker.IsNoAnswer(failed) {
 		return // another's spawn, or nobody to say it to
 	}
 	l := api.Leave{Ran: job.Duration(time.Since(began).Round(time.Millisecond))}
 	if failed != nil {
-		l.ExitCode, l.Reason = 1, failed.Error()[:min(len(failed.Error()), 1000)]
+		l.ExitCode, l.Reason = 1, line(failed.Error())
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
 	defer cancel()
@@ -144,6 +166,17 @@ func (f *function) leave(ctx context.Context, client *api.Client, w *worker.Work
 			return
 		}
 	}
+}
+
+// line is a text as the Manager takes it: without control characters, and not too long.
+func line(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, ""))
+	return strings.ToValidUTF8(text[:min(len(text), 1000)], "")
 }
 
 // failure is the error of a worker with its type.

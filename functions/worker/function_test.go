@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/aws/aws-lambda-go/lambda/messages"
@@ -54,7 +57,7 @@ type home struct {
 	maps  string
 }
 
-func newHome(t *testing.T, s spawner.Spawner, latency time.Duration) *home {
+func newHome(t *testing.T, s spawner.Spawner, latency time.Duration, change ...func(*manager.Config)) *home {
 	t.Helper()
 	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "gmaps.db"), sqlite.Config{})
 	if err != nil {
@@ -63,7 +66,11 @@ func newHome(t *testing.T, s spawner.Spawner, latency time.Duration) *home {
 	h := &home{T: t, store: st}
 	server := httptest.NewUnstartedServer(nil)
 	h.url = "http://" + server.Listener.Addr().String()
-	m, err := manager.New(t.Context(), manager.Config{Store: st, Spawner: s, Open: true, ManagerURL: h.url, AutoRemove: true, Version: "test"})
+	c := manager.Config{Store: st, Spawner: s, Open: true, ManagerURL: h.url, AutoRemove: true, Version: "test", SweepInterval: 50 * time.Millisecond}
+	for _, f := range change {
+		f(&c)
+	}
+	m, err := manager.New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +96,9 @@ func newHome(t *testing.T, s spawner.Spawner, latency time.Duration) *home {
 	})
 	return h
 }
+
+// soon makes heartbeats frequent: they are what tells a worker of its job.
+func soon(c *manager.Config) { c.LeaseTTL = 3 * time.Second }
 
 func (h *home) job(keywords ...string) job.ID {
 	h.Helper()
@@ -208,6 +218,7 @@ func TestNothingRunsOnBetweenTwoInvocations(t *testing.T) {
 }
 
 func TestEngineIsKeptWithoutRedisToo(t *testing.T) {
+	t.Parallel()
 	specs := make(chan spawner.Spec, 10)
 	h := newHome(t, captor{specs}, 0)
 	f := newFunction(env("GMAPS_MAPS_URL", h.maps), io.Discard)
@@ -222,6 +233,7 @@ func TestEngineIsKeptWithoutRedisToo(t *testing.T) {
 }
 
 func TestWorkerHandsBackBeforeItsDeadline(t *testing.T) {
+	t.Parallel()
 	specs := make(chan spawner.Spec, 10)
 	h := newHome(t, captor{specs}, time.Minute) // no search ever ends
 	f := newFunction(env("GMAPS_MAPS_URL", h.maps), io.Discard)
@@ -253,7 +265,93 @@ func TestWorkerHandsBackBeforeItsDeadline(t *testing.T) {
 	}
 }
 
+// Nobody else can tell that the invocation is over, and it would hold its place under the cap until its timeout.
+func TestWorkerOfACancelledJobSaysGoodbye(t *testing.T) {
+	t.Parallel()
+	specs := make(chan spawner.Spec, 10)
+	h := newHome(t, captor{specs}, time.Minute, soon) // no search ever ends
+	f := newFunction(env("GMAPS_MAPS_URL", h.maps), io.Discard)
+	id := h.job("synthetic 1/3")
+	s := <-specs
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.Invoke(t.Context(), event(s, ""))
+		done <- err
+	}()
+	waitFor(t, "a lease", func() bool { return h.head(id).Counts.Leased > 0 })
+	if _, err := h.store.Cancel(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if row := h.spawns(id)[0]; row.Live() || row.Outcome != job.Stopped || !row.MayRunUntil.IsZero() {
+		t.Errorf("spawn %+v: want it ended, and its place free", row)
+	}
+}
+
+// Whoever was taken for dead too soon frees its place when it finds out.
+func TestWorkerThatWasGivenUpFreesItsPlace(t *testing.T) {
+	t.Parallel()
+	specs := make(chan spawner.Spec, 10)
+	h := newHome(t, captor{specs}, time.Minute, soon)
+	f := newFunction(env("GMAPS_MAPS_URL", h.maps), io.Discard)
+	id := h.job("synthetic 1/3")
+	s := <-specs
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.Invoke(t.Context(), event(s, ""))
+		done <- err
+	}()
+	waitFor(t, "a lease", func() bool { return h.head(id).Counts.Leased > 0 })
+	end := store.SpawnEnd{Outcome: job.Silent, Reason: "has not spoken", MayRunUntil: time.Now().Add(time.Hour)}
+	if err := h.store.SpawnEnded(t.Context(), job.SpawnID(s.SpawnID), end); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	row, err := h.store.Spawn(t.Context(), job.SpawnID(s.SpawnID))
+	if err != nil || row.Outcome != job.Silent || !row.MayRunUntil.IsZero() {
+		t.Errorf("spawn %+v, %v: want silent still, and its place free", row, err)
+	}
+}
+
+func TestReasonOfAGoodbyeIsOneTheManagerTakes(t *testing.T) {
+	t.Parallel()
+	got := line("a\nb\x00c\xff" + strings.Repeat("é", 1000))
+	if !strings.HasPrefix(got, "a b cé") || len(got) > 1000 || !utf8.ValidString(got) {
+		t.Errorf("%d bytes: %q", len(got), got[:20])
+	}
+}
+
+// A connection that went while the environment was frozen is not tried: nobody may say that it is gone.
+func TestConnectionsAreNotTrustedAfterALongFreeze(t *testing.T) {
+	t.Parallel()
+	var opened atomic.Int32
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	f := newFunction(env(), io.Discard)
+	e := fmt.Appendf(nil, `{"job_id":"j","manager_url":%q,"spawn_id":"s","worker_token":"t"}`, srv.URL)
+	for i, idle := range []time.Duration{0, 0, time.Hour} {
+		f.served = f.served.Add(-idle)
+		if _, err := f.Invoke(t.Context(), e); err == nil {
+			t.Fatal("404 is no refusal")
+		}
+		if got, want := opened.Load(), []int32{1, 1, 2}[i]; got != want {
+			t.Errorf("after invocation %d, frozen for %v before: %d connections, want %d", i+1, idle, got, want)
+		}
+	}
+}
+
 func TestDrainBeginsThirtySecondsOrATenthBeforeTheDeadline(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	for total, want := range map[time.Duration]time.Duration{15 * time.Minute: 30 * time.Second, time.Minute: 6 * time.Second, 3 * time.Second: 300 * time.Millisecond} {
 		ctx, cancel := context.WithDeadline(t.Context(), now.Add(total))
@@ -266,6 +364,7 @@ func TestDrainBeginsThirtySecondsOrATenthBeforeTheDeadline(t *testing.T) {
 }
 
 func TestEventDeliveredTwiceIsOneWorker(t *testing.T) {
+	t.Parallel()
 	specs := make(chan spawner.Spec, 10)
 	h := newHome(t, captor{specs}, 0)
 	id := h.job("synthetic 1/100", "synthetic 2/100", "synthetic 3/100")
@@ -329,6 +428,7 @@ func TestBadPayloadIsATypedErrorThatNamesTheField(t *testing.T) {
 }
 
 func TestManagerThatRefusesIsATypedError(t *testing.T) {
+	t.Parallel()
 	specs := make(chan spawner.Spec, 10)
 	h := newHome(t, captor{specs}, 0)
 	h.job("synthetic 1/100")
