@@ -172,9 +172,10 @@ func (l *Lambda) Create(ctx context.Context, spec Spec) (Worker, error) {
 	if l.cfg.Invocation == InvokeRequestResponse {
 		return l.hold(ctx, spec, body)
 	}
-	out, err := l.client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &l.cfg.Function, InvocationType: types.InvocationTypeEvent, Payload: body})
+	traced, sent := whenSent(ctx)
+	out, err := l.client.Invoke(traced, &lambda.InvokeInput{FunctionName: &l.cfg.Function, InvocationType: types.InvocationTypeEvent, Payload: body})
 	if err != nil {
-		return Worker{}, l.refused(ctx, "create", err)
+		return Worker{}, l.uncreated(ctx, err, isClosed(sent))
 	}
 	id, _ := awsmiddleware.GetRequestIDMetadata(out.ResultMetadata)
 	if id == "" {

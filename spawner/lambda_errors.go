@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"regexp"
 	"strings"
 
@@ -100,9 +101,26 @@ func (l *Lambda) classify(e *Error, said smithy.APIError, err error) {
 	case "EC2AccessDeniedException":
 		e.Cause, e.Mend = "permission", "the function's role needs AWSLambdaVPCAccessExecutionRole"
 	default:
-		if res, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && res.HTTPStatusCode() >= 500 {
-			e.Cause, e.Retry = "resources", true
-		}
+		l.classifyStatus(e, err)
+	}
+}
+
+// classifyStatus goes by the HTTP status: codes are added, and some differ between the API Reference and the service, as that of 413.
+func (l *Lambda) classifyStatus(e *Error, err error) {
+	res, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if !ok {
+		return
+	}
+	switch status := res.HTTPStatusCode(); {
+	case status == http.StatusTooManyRequests:
+		e.Cause, e.Retry = "throttled", true
+		e.Mend = fmt.Sprintf("lower -spawner-lambda-max-conc (%d), or raise the function's or the account's concurrency", l.cfg.MaxConc)
+	case status == http.StatusRequestEntityTooLarge:
+		e.Mend = "the payload is far below every limit of Lambda: is it AWS that answers at " + l.endpoint + "?"
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		e.Cause, e.Mend = "permission", "check the credentials of this process, and its IAM policy"
+	case status >= 500:
+		e.Cause, e.Retry = "resources", true
 	}
 }
 

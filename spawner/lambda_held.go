@@ -32,14 +32,33 @@ const (
 	refusalGrace = 500 * time.Millisecond
 	// endsKept bounds how long an end is remembered that nobody removes.
 	endsKept = time.Hour
+	// answerSlack is how long beyond the longest run of a function an answer is waited for.
+	answerSlack = time.Minute
 )
+
+// turnedAway is the reason that our function reports (worker.EndedTaken) when another worker has its spawn: the end of this invocation is
+// not that of the spawn's worker.
+const turnedAway = "another worker has this spawn"
+
+// whenSent returns a context whose next request closes sent once it is out.
+func whenSent(ctx context.Context) (traced context.Context, sent <-chan struct{}) {
+	out := make(chan struct{})
+	wrote := sync.OnceFunc(func() { close(out) })
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
+		if info.Err == nil {
+			wrote()
+		}
+	}}), out
+}
 
 // hold invokes the function and returns when the request is out. The connection lives on until the answer, or Close.
 func (l *Lambda) hold(ctx context.Context, spec Spec, body []byte) (Worker, error) {
 	id := ID(spec.Name)
 	calling, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	calling, expire := context.WithTimeoutCause(calling, maxTimeout+answerSlack, errNoAnswer)
 	c := &heldCall{worker: l.worker(spec, id), cancel: cancel}
-	out, answered := make(chan struct{}), make(chan error, 1)
+	traced, out := whenSent(calling)
+	answered := make(chan error, 1)
 	sent := out
 	l.mu.Lock()
 	l.forgetOld()
@@ -47,24 +66,21 @@ func (l *Lambda) hold(ctx context.Context, spec Spec, body []byte) (Worker, erro
 	switch {
 	case l.closed:
 		l.mu.Unlock()
+		expire()
 		cancel(errClosed)
 		return Worker{}, fmt.Errorf("invoke %s: %w", l.cfg.Function, context.Canceled)
 	case earlier != nil:
 		w := earlier.worker
 		w.Running = !earlier.over
 		l.mu.Unlock()
+		expire()
 		cancel(nil)
 		return w, nil
 	}
 	l.calls[id] = c
 	l.calling.Go(func() error {
 		defer cancel(nil)
-		wrote := sync.OnceFunc(func() { close(out) })
-		traced := httptrace.WithClientTrace(calling, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
-			if info.Err == nil {
-				wrote()
-			}
-		}})
+		defer expire()
 		result, err := l.client.Invoke(traced, &lambda.InvokeInput{
 			FunctionName: &l.cfg.Function, InvocationType: types.InvocationTypeRequestResponse, LogType: types.LogTypeTail, Payload: body,
 		})
@@ -82,7 +98,7 @@ func (l *Lambda) hold(ctx context.Context, spec Spec, body []byte) (Worker, erro
 				l.mu.Lock()
 				delete(l.calls, id)
 				l.mu.Unlock()
-				return Worker{}, l.refused(ctx, "create", err)
+				return Worker{}, l.uncreated(ctx, err, isClosed(out))
 			}
 			w := c.worker
 			w.Running = false
@@ -101,13 +117,35 @@ func (l *Lambda) hold(ctx context.Context, spec Spec, body []byte) (Worker, erro
 	}
 }
 
+var errNoAnswer = errors.New("no function runs for so long")
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// uncreated is the error of a Create. Of a request that went out and was not answered nobody knows what came of it: that is none of ours, so
+// that the Manager keeps the row, and invokes again under the same name.
+func (l *Lambda) uncreated(ctx context.Context, err error, sent bool) error {
+	if _, answered := errors.AsType[smithy.APIError](err); sent && !answered && ctx.Err() == nil {
+		return fmt.Errorf("invoke %s: the connection to %s broke before its answer: %w", l.cfg.Function, l.endpoint, root(err))
+	}
+	return l.refused(ctx, "create", err)
+}
+
 // answer keeps how an invocation ended. A connection that broke says nothing of the invocation: it may run on, and is forgotten here.
 func (l *Lambda) answer(ctx context.Context, id ID, out *lambda.InvokeOutput, err error) {
-	var exit Exit
+	var exit Exit // zero: it may run on
 	_, refused := errors.AsType[smithy.APIError](err)
 	switch {
 	case err == nil:
-		exit = l.exitOf(out)
+		if exit = l.exitOf(out); exit.Code == 0 && exit.Detail == turnedAway {
+			exit = Exit{}
+		}
 	case refused:
 		exit = Exit{Code: -1, Detail: l.refused(ctx, "create", err).Error(), EndedAt: time.Now()}
 	}

@@ -209,6 +209,10 @@ func TestLambdaRefusalsNameTheMend(t *testing.T) {
 		"bad signature": {403, "InvalidSignatureException:", "The request signature we calculated does not match", []string{"refused the signature", "clock"}, false},
 		"pending":       {409, "ResourceConflictException", "The operation cannot be performed at this time. The function is currently in the following state: Pending", []string{"not ready", "Pending", "wait"}, true},
 		"network":       {502, "ENILimitReachedException", "x", []string{"VPC"}, true},
+		"too large":     {413, "RequestEntityTooLargeException", "x", []string{"RequestEntityTooLarge", "below every limit"}, false},
+		"as documented": {413, "RequestTooLargeException", "x", []string{"RequestTooLarge", "below every limit"}, false},
+		"new throttle":  {429, "SomeLaterException", "x", []string{"SomeLaterException", "-spawner-lambda-max-conc"}, true},
+		"new refusal":   {403, "SomeLaterException", "x", []string{"SomeLaterException", "IAM policy"}, false},
 		"trouble":       {500, "ServiceException", "internal", []string{"ServiceException"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -450,6 +454,39 @@ func failed(payload string) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) {
 		w.Header().Set("X-Amz-Function-Error", "Unhandled")
 		fmt.Fprint(w, payload)
+	}
+}
+
+// The Manager may have invoked a second time for a spawn whose first worker was not heard of yet.
+func TestLambdaInvocationThatWasTurnedAwayIsNotTheEndOfItsSpawn(t *testing.T) {
+	r := newRig(func(w http.ResponseWriter) {
+		fmt.Fprint(w, `{"tasks":0,"results":0,"handed_back":0,"reason":"another worker has this spawn"}`)
+	})
+	l := newLambda(t, r.fakeAWS, held)
+	w, err := l.Create(t.Context(), lambdaSpec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := watch(t, l)
+	close(r.release)
+	<-told
+	if exit, err := l.Collect(t.Context(), w.ID); err != nil || !exit.EndedAt.IsZero() {
+		t.Errorf("exit %+v, %v; want none: the first worker runs on", exit, err)
+	}
+}
+
+// Whether a function runs is not known of a request that went out and was not answered: the row must stay.
+func TestLambdaConnectionThatBreaksIsNoRefusal(t *testing.T) {
+	for _, kind := range []Invocation{InvokeEvent, InvokeRequestResponse} {
+		f := &fakeAWS{invoke: func(http.ResponseWriter, *http.Request, awsRequest) { panic(http.ErrAbortHandler) }}
+		l := newLambda(t, f, func(c *LambdaConfig) { c.Invocation = kind })
+		_, err := l.Create(t.Context(), lambdaSpec)
+		if _, refused := errors.AsType[*Error](err); err == nil || refused || !strings.Contains(err.Error(), "broke before its answer") {
+			t.Errorf("%s: error %#v, want one that is no refusal", kind, err)
+		}
+		if n := len(f.all()); n != 1 {
+			t.Errorf("%s: %d requests, want 1: the Manager is who tries again", kind, n)
+		}
 	}
 }
 
