@@ -20,6 +20,7 @@ func functions(assets map[string]string) template.FuncMap {
 		"machine":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"elapsed":  elapsed,
 		"duration": func(d job.Duration) string { return time.Duration(d).String() },
+		"usd":      usd,
 		"words":    words,
 		"short":    func(s string) string { return shorten(s, 120) },
 		"formats":  formats,
@@ -45,6 +46,17 @@ func number[T int | int64](n T) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return sign + s
+}
+
+// usd is an amount as people read it: cents of a large one, and of a small one what it has.
+func usd(amount float64) string {
+	switch {
+	case amount >= 1:
+		return strconv.FormatFloat(amount, 'f', 2, 64) + " USD"
+	case amount >= 0.0001 || amount <= 0:
+		return strconv.FormatFloat(amount, 'f', 4, 64) + " USD"
+	}
+	return "less than 0.0001 USD"
 }
 
 // percent is a job's progress in whole percent; 100 only when all is over.

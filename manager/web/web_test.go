@@ -95,6 +95,22 @@ func TestJobPageShowsAllOfAJob(t *testing.T) {
 	}
 }
 
+func TestJobPageShowsWhatWorkersCost(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	j := someJob(job.Running)
+	m := &manager{jobs: []job.Job{j}, spawns: []job.Spawn{{ID: "s1", Backend: "process", State: job.SpawnEnded, Outcome: job.Exited, CreatedAt: at, EndedAt: at}}}
+	if d := get(t, openDashboard(t, m), "/jobs/j1"); strings.Contains(d.raw, "USD") || strings.Contains(d.raw, "may run until") {
+		t.Error("a backend without a price has costs")
+	}
+	m.jobs[0].CostUSD = 12.345
+	m.spawns = []job.Spawn{
+		{ID: "s1", Backend: "lambda", State: job.SpawnEnded, Outcome: job.Exited, CreatedAt: at, EndedAt: at, CostUSD: 0.00123},
+		{ID: "s2", Backend: "lambda", State: job.SpawnEnded, Outcome: job.Silent, CreatedAt: at, EndedAt: at, CostUSD: 0.00000001, MayRunUntil: at.Add(time.Minute)},
+	}
+	get(t, openDashboard(t, m), "/jobs/j1").wants(t, "Cost of workers 12.35 USD", "cost 0.0012 USD", "cost less than 0.0001 USD", "may run until 2026-05-01 12:01:00 UTC")
+}
+
 func TestJobPageOffersWhatTheStateAllows(t *testing.T) {
 	t.Parallel()
 	for state, offers := range map[job.State][]string{
