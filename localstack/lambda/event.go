@@ -272,8 +272,9 @@ func (e *Emulator) giveUp(ev *event, p policy, condition string, attempts int, l
 		}
 	}
 	body, err := json.Marshal(rec)
-	if err != nil {
-		panic(err) // only JSON that was checked
+	if err != nil { // the payload was checked, but one of a record of a record of … may be nested too deep by now
+		e.log.Warn("discarded event not recorded", "request", ev.id, "err", err)
+		return
 	}
 	rec.Destination = p.onFailure
 	e.mu.Lock()
