@@ -3,6 +3,7 @@ package manager
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -172,6 +173,15 @@ func (s *rowStore) SpawnEnded(_ context.Context, id job.SpawnID, e store.SpawnEn
 		}
 		s.ends[id] = e
 	})
+	if errors.Is(err, store.ErrUnknownSpawn) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if row := s.spawns[id]; row != nil { // it has ended, and its end is heard of late, or again
+			if err = nil; e.MayRunUntil.IsZero() {
+				row.MayRunUntil = time.Time{}
+			}
+		}
+	}
 	return err
 }
 

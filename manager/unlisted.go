@@ -19,12 +19,17 @@ import (
 func (r *reconciler) seenEnds(ctx context.Context, rows []job.Spawn) []spawner.Worker {
 	var ended []spawner.Worker
 	for _, row := range rows {
-		exit, err := r.spawner.Collect(ctx, unlistedID(row))
-		if err == nil && !exit.EndedAt.IsZero() {
+		if r.sawEnd(ctx, row) {
 			ended = append(ended, spawner.Worker{ID: unlistedID(row), Name: row.Name(), SpawnID: string(row.ID), JobID: string(row.JobID)})
 		}
 	}
 	return ended
+}
+
+// sawEnd reports whether the backend has seen the end of a row's worker.
+func (r *reconciler) sawEnd(ctx context.Context, row job.Spawn) bool {
+	exit, err := r.spawner.Collect(ctx, unlistedID(row))
+	return err == nil && !exit.EndedAt.IsZero()
 }
 
 // unlistedID is what the backend calls the worker of a row. Until its start is recorded that is the name it was asked for under, if anything.
@@ -65,7 +70,7 @@ func (r *reconciler) goodbye(ctx context.Context, row job.Spawn, l api.Leave) (e
 		return end, true // it is listed
 	}
 	exit, err := r.spawner.Collect(ctx, unlistedID(row))
-	if refused, ok := errors.AsType[*spawner.Error](err); ok && refused.Retry {
+	if refused, ok := errors.AsType[*spawner.Error](err); ok && refused.Retry && !r.follows() {
 		return end, true // it is watched
 	}
 	if err == nil {
@@ -108,11 +113,32 @@ func (r *reconciler) settle(ctx context.Context, live []job.Spawn) error {
 	return nil
 }
 
-// counted is how many spawns of the backend count against the cap, besides the live ones those that may still run.
+// follows says that another Manager of the store reconciles: what this one's backend sees is recorded by nobody.
+func (r *reconciler) follows() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status.Following
+}
+
+// counted is how many spawns of the backend count against the cap, besides the live ones those that may still run. A worker that was
+// given up, and whose end the backend has seen since, frees its place.
 func (r *reconciler) counted(ctx context.Context, live int) (int, error) {
 	if r.spawner.Limits().Lifetime == 0 {
 		return live, nil
 	}
 	rows, err := r.find(ctx, store.SpawnFilter{Backend: r.backend, Counted: true})
-	return len(rows), err
+	if err != nil {
+		return 0, err
+	}
+	n := len(rows)
+	for _, row := range rows {
+		if row.Live() || !r.sawEnd(ctx, row) {
+			continue
+		}
+		if err := r.store.SpawnEnded(ctx, row.ID, store.SpawnEnd{Outcome: row.Outcome}); err != nil && !errors.Is(err, store.ErrUnknownSpawn) {
+			return 0, fmt.Errorf("free the place of %s: %w", row.Name(), err)
+		}
+		n--
+	}
+	return n, nil
 }

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -143,6 +144,43 @@ func TestGoodbyeOfAWorkerWhoseEndIsWatchedIsLeftToTheWatch(t *testing.T) {
 	row = c.running()
 	if _, tells := c.r.goodbye(t.Context(), c.spawn(row.JobID), api.Leave{}); !tells {
 		t.Error("a backend that lists its workers tells of their ends")
+	}
+}
+
+// follower never leads.
+type follower struct{}
+
+func (follower) Lead(context.Context) (bool, error) { return false, nil }
+
+// A Manager that led before still holds the call, and records nothing of it any more.
+func TestGoodbyeToAManagerThatFollowsIsRecordedAtOnce(t *testing.T) {
+	t.Parallel()
+	c := newUnlisted(t, func(b *scripted) { b.pointer, b.watched = "", true })
+	row := c.running()
+	c.cfg.Leader = follower{}
+	c.restart()
+	c.tick()
+	if end, tells := c.r.goodbye(t.Context(), c.spawn(row.JobID), api.Leave{}); tells || !end.MayRunUntil.IsZero() {
+		t.Errorf("end %+v, told by the backend %v: want it recorded by the goodbye", end, tells)
+	}
+}
+
+func TestWorkerThatWasGivenUpFreesItsPlaceWhenItsEndIsSeen(t *testing.T) {
+	t.Parallel()
+	c := newUnlisted(t, nil)
+	row := c.running()
+	c.ticks(92 * time.Second)
+	c.wantSpawn(row.ID, job.SpawnEnded, job.Silent)
+	if n := c.b.created(); n != 1 {
+		t.Fatalf("%d workers under a cap of 1", n)
+	}
+	c.b.exit(row.ID, spawner.Exit{Code: 1, EndedAt: c.now()})
+	c.ticks(4 * time.Second)
+	if got := c.wantSpawn(row.ID, job.SpawnEnded, job.Silent); !got.MayRunUntil.IsZero() {
+		t.Errorf("its place is held until %v", got.MayRunUntil)
+	}
+	if n := c.b.created(); n != 2 {
+		t.Errorf("%d workers were started, want the next one", n)
 	}
 }
 
