@@ -150,6 +150,9 @@ func payload(spec Spec) ([]byte, error) {
 
 func unlessPassword(address string) string {
 	if !strings.Contains(address, "://") {
+		if strings.Contains(address, "@") { // no address of host:port
+			return ""
+		}
 		return address
 	}
 	u, err := url.Parse(address)
