@@ -371,6 +371,9 @@ func (c *config) validate() error {
 	if err := c.checkMode(); err != nil {
 		return err
 	}
+	if c.mode == modeHealth { // its environment is that of the container: half of what the Manager is told, the rest is on the Manager's command line
+		return nil
+	}
 	for _, n := range []struct {
 		name       string
 		value      float64

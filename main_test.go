@@ -571,6 +571,11 @@ func TestHealthFollowsTheManager(t *testing.T) {
 	if code, _, stderr := try(t.Context(), "", nil, "-health", "-manager-url", server.URL); code != exitOK {
 		t.Errorf("healthy: exit %d: %s", code, stderr)
 	}
+	// It runs with its container's environment, in which the Manager's command line is not.
+	env := map[string]string{"GMAPS_REDIS_PASSWORD": "hunter2", "GMAPS_REDIS_TLS": "true", "GMAPS_API_KEY": "k", "GMAPS_RABBITMQ_URL": "amqps://u:p@mq:5671"}
+	if code, _, stderr := try(t.Context(), "", env, "-health", "-manager-url", server.URL); code != exitOK {
+		t.Errorf("healthy, with secrets of the Manager alone: exit %d: %s", code, stderr)
+	}
 	status = http.StatusServiceUnavailable
 	if code, _, stderr := try(t.Context(), "", nil, "-health", "-manager-url", server.URL); code != exitFailed || !strings.Contains(stderr, "503") {
 		t.Errorf("unhealthy: exit %d: %s", code, stderr)
