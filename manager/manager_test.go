@@ -73,6 +73,17 @@ func TestMetricsShowWhatHappens(t *testing.T) {
 	}
 }
 
+// TestOpenMetricsAreOpenUnderOneSpelling: a proxy before the Manager shuts /metrics by the path as it is written.
+func TestOpenMetricsAreOpenUnderOneSpelling(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, openStore(t), func(c *manager.Config) { c.OpenMetrics = true })
+	for path, want := range map[string]int{"/metrics": 200, "/metrics?x=1": 200, "/%6detrics": 401, "/metric%73": 401} {
+		if a := r.do("GET", path, "", bearer("")); a.status != want {
+			t.Errorf("%s without a key: %d, want %d", path, a.status, want)
+		}
+	}
+}
+
 func TestOpenAPIDescribesEveryPath(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, openStore(t))
