@@ -41,9 +41,10 @@ func newStack(scope constructs.Construct, c *Config, part, what string) awscdk.S
 	return stack
 }
 
-// removal is what becomes of a thing that holds data when it leaves its stack. What can be snapshot is told so itself.
+// removal is what becomes of a thing that holds data when it leaves its stack. What can be snapshot is told so itself. What a first deployment
+// made before it failed is not kept: it holds nothing, and its name would refuse the second.
 func (c *Config) removal() awscdk.RemovalPolicy {
-	return pick(c.prod(), awscdk.RemovalPolicy_RETAIN, awscdk.RemovalPolicy_DESTROY)
+	return pick(c.prod(), awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE, awscdk.RemovalPolicy_DESTROY)
 }
 
 func (c *Config) snapshot() awscdk.RemovalPolicy {

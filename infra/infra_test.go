@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -289,6 +290,44 @@ func TestWhoReachesWhom(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("rules (-want +got):\n%s", diff)
 		}
+		// The other half: who may be called must also be let out by the caller's group. A group without a rule of its own is let out everywhere by
+		// EC2, so that each has one, of nothing if need be.
+		var out, wantOut []string
+		for _, rule := range got {
+			if from, _, _ := strings.Cut(rule, " "); from != "Worker" && !strings.Contains(from, ".") && !strings.HasSuffix(rule, "Endpoint:443") {
+				wantOut = append(wantOut, rule)
+			}
+		}
+		wantOut = append(wantOut, "Manager > 0.0.0.0/0:443", "Worker > everything")
+		shut := map[string]bool{}
+		for _, r := range resources(stacks, "AWS::EC2::SecurityGroup") {
+			if r.at("Properties", "SecurityGroupEgress") != nil {
+				t.Errorf("%s has rules of its own, which this test does not read", r.name)
+			}
+		}
+		for _, r := range resources(stacks, "AWS::EC2::SecurityGroupEgress") {
+			p := r.at("Properties").(map[string]any)
+			from := group(p["GroupId"])
+			shut[from] = true
+			switch {
+			case p["CidrIp"] == "255.255.255.255/32":
+			case p["IpProtocol"] == "-1":
+				out = append(out, from+" > everything")
+			default:
+				to := pick(p["CidrIp"] != nil, flat(p["CidrIp"]), group(p["DestinationSecurityGroupId"]))
+				out = append(out, fmt.Sprintf("%s > %s:%v", from, to, p["FromPort"]))
+			}
+		}
+		for _, r := range resources(stacks, "AWS::EC2::SecurityGroup") {
+			if name := group("${" + strings.TrimPrefix(r.name, "network/") + ".GroupId}"); !shut[name] {
+				t.Errorf("%s (%s) has no rule, so EC2 lets it out everywhere", r.name, name)
+			}
+		}
+		slices.Sort(out)
+		slices.Sort(wantOut)
+		if diff := cmp.Diff(wantOut, out); diff != "" {
+			t.Errorf("rules of what goes out (-want +got):\n%s", diff)
+		}
 		for _, kind := range []string{"AWS::RDS::DBInstance", "AWS::AmazonMQ::Broker"} {
 			for _, r := range resources(stacks, kind) {
 				if r.at("Properties", "PubliclyAccessible") != false {
@@ -372,9 +411,10 @@ func TestProdKeepsEverythingAndDevNothing(t *testing.T) {
 				continue
 			}
 			n++
-			for _, p := range []string{"DeletionPolicy", "UpdateReplacePolicy"} {
-				kept := r.body[p] == "Retain" || r.body[p] == "Snapshot"
-				if kept != c.prod() || r.body[p] == nil {
+			// Not Retain when it is deleted: what a first deployment made before it failed would stay, and its name would refuse the second.
+			for p, keeps := range map[string]string{"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"} {
+				kept := r.body[p] == keeps || r.body[p] == "Snapshot"
+				if !c.prod() && r.body[p] != "Delete" || c.prod() && !kept {
 					t.Errorf("%s: %s is %v in %s", r.name, p, r.body[p], c.Stage)
 				}
 			}
@@ -567,11 +607,142 @@ func TestManagerRunsWithItsOwnFlags(t *testing.T) {
 		if got := one(t, stacks, "AWS::ElasticLoadBalancingV2::TargetGroup", "").at("Properties", "HealthCheckPath"); got != "/readyz" {
 			t.Errorf("health check at %v", got)
 		}
+		idle := 0
+		for _, a := range one(t, stacks, "AWS::ElasticLoadBalancingV2::LoadBalancer", "").at("Properties", "LoadBalancerAttributes").([]any) {
+			if at(a, "Key") == "idle_timeout.timeout_seconds" {
+				idle, _ = strconv.Atoi(flat(at(a, "Value")))
+			}
+		}
+		// Who closes first must be the load balancer, or it sends requests into connections that the Manager has just closed: 502.
+		if m := serverIdle(t); idle < 45 || idle > m-30 {
+			t.Errorf("the load balancer closes idle connections after %d s, the Manager after %d s: want 45 to %d", idle, m, m-30)
+		}
 		listener := one(t, stacks, "AWS::ElasticLoadBalancingV2::Listener", "")
 		if got, want := listener.at("Properties", "Protocol"), pick(c.https(), "HTTPS", "HTTP"); got != want {
 			t.Errorf("the load balancer speaks %v, want %s", got, want)
 		}
 	})
+}
+
+// serverIdle is how many seconds the Manager keeps a connection on which nothing is asked.
+func serverIdle(t *testing.T) int {
+	t.Helper()
+	source, err := os.ReadFile("../manager/manager.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`IdleTimeout: +(\d+) \* time\.Minute`).FindSubmatch(source)
+	if m == nil {
+		t.Fatal("manager.Server says no IdleTimeout in minutes")
+	}
+	n, _ := strconv.Atoi(string(m[1]))
+	return n * 60
+}
+
+// TestManagerTakesItsCommandLine runs the program itself with the command line, the secrets and the health check of each variant's task. With a
+// mistake in them it ends with 2; without, it goes on until it cannot read the DSN, which is spoilt here: for a database it would wait.
+func TestManagerTakesItsCommandLine(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "gmaps-scraper")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "..").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	unknown, sslmode := regexp.MustCompile(`\$\{[^}]*\}`), regexp.MustCompile(`sslmode=\w[\w-]*`)
+	eachVariant(t, func(t *testing.T, c *Config, stacks []stack) {
+		if c.Only == "worker" {
+			return
+		}
+		container := one(t, stacks, "AWS::ECS::TaskDefinition", "").at("Properties", "ContainerDefinitions").([]any)[0]
+		text := func(s string) string { // as it is after deployment, but on this machine
+			s = unknown.ReplaceAllStringFunc(s, func(name string) string {
+				switch {
+				case strings.Contains(name, "Port"):
+					return "1"
+				case strings.Contains(name, "Function"):
+					return "arn:aws:lambda:us-east-1:123456789012:function:gmaps-test-worker"
+				case strings.Contains(name, "BrokerURL"):
+					return testSecret
+				}
+				return "127.0.0.1"
+			})
+			s = sslmode.ReplaceAllString(s, "sslmode=spoilt")
+			return pick(s == ":8080", "127.0.0.1:0", pick(s == "/data", t.TempDir(), s))
+		}
+		env := []string{"HOME=" + t.TempDir(), "PATH=/nowhere", "GMAPS_ADDR=:8080", "GMAPS_DATA_DIR=/data"} // the image's
+		for _, s := range at(container, "Secrets").([]any) {
+			name := flat(at(s, "Name"))
+			env = append(env, name+"="+pick(name == "GMAPS_RABBITMQ_URL", "amqps://gmaps:word@127.0.0.1:1", "word4567890123456789"))
+		}
+		start := func(args []string) (int, string) {
+			cmd := exec.CommandContext(t.Context(), program, args...)
+			cmd.Env = env
+			out, _ := cmd.CombinedOutput()
+			return cmd.ProcessState.ExitCode(), string(out)
+		}
+		var args []string
+		for _, a := range at(container, "Command").([]any) {
+			args = append(args, text(flat(a)))
+		}
+		if code, out := start(args); code != 1 || !strings.Contains(out, "DSN cannot be read") {
+			t.Errorf("%v: exit %d, want 1 for the DSN: %s", args, code, out)
+		}
+		check := strs(at(container, "HealthCheck", "Command"))
+		if len(check) < 3 || check[0] != "CMD" || check[1] != "/gmaps-scraper" {
+			t.Fatalf("health check %v: the image holds no shell", check)
+		}
+		if code, out := start(append(check[2:], "-manager-url", "http://127.0.0.1:1")); code != 1 {
+			t.Errorf("health check: exit %d, want 1 for want of a Manager: %s", code, out)
+		}
+	})
+}
+
+// TestAlarmsWatchWhatTheManagerTells looks for every metric and log line of ours in the Manager's source.
+func TestAlarmsWatchWhatTheManagerTells(t *testing.T) {
+	var source strings.Builder
+	files, err := filepath.Glob("../manager/*.go")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d files of the Manager, %v", len(files), err)
+	}
+	for _, name := range append(files, "../job/spawn.go") {
+		if b, err := os.ReadFile(name); err == nil && !strings.HasSuffix(name, "_test.go") {
+			source.Write(b)
+		}
+	}
+	_, stacks := stacksOf(t, "prod")
+	made := map[string]bool{}
+	for _, m := range collected {
+		made[m] = true
+		// Without labels, or there would be a series for each of their values.
+		if !regexp.MustCompile(`(desc\("` + m + `", "[^"]*"\)|Name: "` + m + `", Help: "[^"]*",\n\t+\}, func)`).MatchString(source.String()) {
+			t.Errorf("the Manager tells no %s, or tells it with labels", m)
+		}
+	}
+	for _, f := range resources(stacks, "AWS::Logs::MetricFilter") {
+		for _, to := range f.at("Properties", "MetricTransformations").([]any) {
+			made[flat(at(to, "MetricName"))] = true
+		}
+		words := regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(flat(f.at("Properties", "FilterPattern")), -1)
+		for _, w := range words {
+			if !strings.Contains(source.String(), `"`+w[1]+`"`) {
+				t.Errorf("%s: the Manager logs no %q", f.name, w[1])
+			}
+		}
+		if len(words) == 0 {
+			t.Errorf("%s looks for nothing", f.name)
+		}
+	}
+	n := 0
+	for _, a := range resources(stacks, "AWS::CloudWatch::Alarm") {
+		if a.at("Properties", "Namespace") != "gmaps/prod" {
+			continue
+		}
+		n++
+		if name := flat(a.at("Properties", "MetricName")); !made[name] {
+			t.Errorf("%s watches %s, which nothing makes", a.name, name)
+		}
+	}
+	if n != 4 {
+		t.Errorf("got %d alarms of our own metrics, want 4", n)
+	}
 }
 
 func TestPlaceholderCannotBeDeployed(t *testing.T) {

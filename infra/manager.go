@@ -172,8 +172,10 @@ func noCapabilities(scope constructs.Construct) awsecs.LinuxParameters {
 func (m *Manager) balance(stack awscdk.Stack, c *Config, p ManagerProps) {
 	m.Balancer = awselasticloadbalancingv2.NewApplicationLoadBalancer(stack, text("Balancer"), &awselasticloadbalancingv2.ApplicationLoadBalancerProps{
 		Vpc: p.Network.VPC, InternetFacing: jsii.Bool(true), SecurityGroup: p.Network.Balancer, DeletionProtection: jsii.Bool(c.prod()),
-		DropInvalidHeaderFields: jsii.Bool(true), IdleTimeout: awscdk.Duration_Seconds(jsii.Number(120)), // a worker's poll takes 30 s, a stream is silent for longer
-		VpcSubnets: &awsec2.SubnetSelection{SubnetType: awsec2.SubnetType_PUBLIC},
+		DropInvalidHeaderFields: jsii.Bool(true), // A worker's poll takes 30 s, a stream is silent for 15 s at most. The Manager closes its side after 120 s: if the load balancer's time were
+		// as long, it would send requests into connections just closed, and answer 502.
+		IdleTimeout: awscdk.Duration_Seconds(jsii.Number(60)),
+		VpcSubnets:  &awsec2.SubnetSelection{SubnetType: awsec2.SubnetType_PUBLIC},
 	})
 	if c.prod() {
 		m.logRequests(stack, c)
