@@ -20,6 +20,22 @@ func TestDeployWorkflowHoldsNoKey(t *testing.T) {
 			t.Errorf("no %q in it", want)
 		}
 	}
+	// An option that a deployment by hand gave and the workflow does not is taken back by the workflow: a domain's record, who may come in.
+	for _, stage := range []string{"dev", "prod"} {
+		_, job, _ := strings.Cut(workflow, "\n  "+stage+":\n")
+		job = regexp.MustCompile(`(?m)^  \w+:$`).Split(job, 2)[0]
+		want := []string{"-c stage=" + stage, `-c image="$IMAGE"`, `-c allow="$ALLOW"`}
+		if stage == "prod" {
+			want = append(want, "-c hostedZone=")
+		} else {
+			want = append(want, `docker push "$image"`, "$GITHUB_SHA")
+		}
+		for _, w := range want {
+			if !strings.Contains(job, w) {
+				t.Errorf("%s: no %s", stage, w)
+			}
+		}
+	}
 	if key := regexp.MustCompile(`(?i)secret[_-]?access[_-]?key|\bAKIA|secrets\.`).FindString(workflow); key != "" {
 		t.Errorf("it uses %s: the role is proved by OIDC", key)
 	}
