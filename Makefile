@@ -51,7 +51,7 @@ test: ## everything that CI runs: all tests, all faults
 	@test/engine.sh with $(MAKE) --no-print-directory test-steps
 
 .PHONY: test-steps
-test-steps: vet test-race fuzz test-services test-docker test-e2e demo verify
+test-steps: vet test-race fuzz test-infra test-services test-docker test-e2e demo verify
 
 .PHONY: test-short
 test-short: ## the fast tests: no race detector, no whole processes

@@ -580,7 +580,7 @@ func TestManagerRunsWithItsOwnFlags(t *testing.T) {
 			t.Fatalf("only %d flags in %s", len(names), flags)
 		}
 		for _, n := range names {
-			if !strings.Contains(string(source), `, "`+n[1]+`", `) && n[1] != "spawner-lambda-rabbitmq-secret" {
+			if !strings.Contains(string(source), `, "`+n[1]+`", `) {
 				t.Errorf("gmaps-scraper knows no -%s", n[1])
 			}
 		}
