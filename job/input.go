@@ -2,11 +2,11 @@ package job
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"gmaps-scraper/gmaps"
@@ -36,17 +36,13 @@ func ReadInputs(r io.Reader) ([]Input, error) {
 	n := 0
 	for s.Scan() {
 		n++
-		line := s.Bytes()
-		if n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // a byte order mark, as spreadsheets write it
-		}
-		text := strings.TrimSpace(string(line))
+		text := strings.TrimFunc(s.Text(), blank)
 		if text == "" || strings.HasPrefix(text, "#") {
 			continue
 		}
 		var in Input
 		in.Text, in.ID, _ = strings.Cut(text, "#!#")
-		in.Text, in.ID = strings.TrimSpace(in.Text), strings.TrimSpace(in.ID)
+		in.Text, in.ID = strings.TrimFunc(in.Text, blank), strings.TrimFunc(in.ID, blank)
 		if err := in.validate(); err != nil {
 			return nil, &LineError{n, err}
 		}
@@ -62,6 +58,10 @@ func ReadInputs(r io.Reader) ([]Input, error) {
 	}
 	return inputs, nil
 }
+
+// blank reports whether r is nothing at the edge of a query: a space, or the byte order mark that spreadsheets begin a file with, and that
+// stands inside once files are joined.
+func blank(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' }
 
 func (in Input) validate() error {
 	switch {

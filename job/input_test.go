@@ -106,7 +106,7 @@ func TestLinksAreKnownWithAndWithoutTheirScheme(t *testing.T) {
 
 // FuzzReadInputs: what is read can be validated and made into tasks, and written as lines is read again as the same.
 func FuzzReadInputs(f *testing.F) {
-	for _, s := range []string{"a\nb", "\xef\xbb\xbfa #!# 1", "# c", "\x00", "\xff", "https://www.google.com/maps?cid=1", "maps.app.goo.gl/x", "a#!#b#!#c", "#!#", "\r", "://", "http://[::1"} {
+	for _, s := range []string{"a\nb", "\xef\xbb\xbfa #!# 1", "# c", "\x00", "\xff", "https://www.google.com/maps?cid=1", "maps.app.goo.gl/x", "a#!#b#!#c", "#!#", "\r", "://", "http://[::1", "\ufeff\ufeff", "a\n\ufeffb"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
