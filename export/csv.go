@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/csv"
 	"io"
+	"strings"
 )
 
 // csvWriter writes RFC 4180: comma, CRLF, quotes where needed, a header, UTF-8.
@@ -37,7 +38,7 @@ func (c *csvWriter) Write(r Row) error {
 			return err
 		}
 		if col.kind == text || col.kind == structured {
-			s = guardParts(s)
+			s = guardParts(strings.ReplaceAll(s, "\r", "")) // the writer drops them, and what follows one would then begin nothing
 		}
 		c.record[i] = s
 	}
