@@ -15,7 +15,7 @@ SERVED   := ./store/postgres ./wakeup ./cache
 # Everything but the stacks for AWS: what they import takes minutes to compile. They have test-infra.
 FAST     := $$(go list ./... | grep -v /infra)
 # A count, not a time: go test -fuzz reports now and then that its own time limit ran out as a failure.
-FUZZTIME ?= 100000x
+FUZZTIME ?= 30000x
 
 .PHONY: help
 help: ## print this help
@@ -91,7 +91,7 @@ torture-steps: lambda
 	$(call end-to-end,-timeout 24h -run TestFault)
 
 .PHONY: fuzz
-fuzz: ## fuzz each decoder FUZZTIME (100000x, or a time as 5m)
+fuzz: ## fuzz each decoder FUZZTIME (30000x, or a time as 5m)
 	@for f in $$(grep -rHoE '^func Fuzz[A-Za-z]+' --include='*_test.go' . | sed -E 's|/[^/]+:func |:|'); do \
 		echo "fuzz $$f $(FUZZTIME)"; go test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x -parallel 2 $${f%:*}; done
 
