@@ -109,7 +109,8 @@ func (w *world) deploy(name string, swap *strings.Replacer) {
 			fmt.Fprintf(&extra, "    environment: {GMAPS_MAPS_URL: '%s'}\n", w.maps)
 		}
 	}
-	fmt.Fprintf(&extra, "networks:\n  gmaps-network: {labels: {%s: e2e}}\nvolumes:\n", mark)
+	network := w.ground.(*engine).network // all of it again: a second file replaces a network as a whole
+	fmt.Fprintf(&extra, "networks:\n  gmaps-network: {name: %s, driver: overlay, attachable: true, labels: {%s: e2e}}\nvolumes:\n", network, mark)
 	for _, volume := range []string{"postgres_data", "manager_data"} {
 		fmt.Fprintf(&extra, "  %s: {labels: {%s: e2e}}\n", volume, mark)
 	}

@@ -100,7 +100,7 @@ func TestFaultClocksAreWrong(t *testing.T) {
 	for name, skew := range map[string][2]string{"Manager ahead": {"600", "-600"}, "Manager behind": {"-600", "600"}} {
 		t.Run(name, func(t *testing.T) {
 			s := realServers(t)
-			w := newWorld(t, setup{ground: onProcess, servers: s, bin: bin, env: []string{skewVariable + "=" + skew[0]}, size: 300, latency: 800 * time.Millisecond,
+			w := newWorld(t, setup{ground: onProcess, servers: s, bin: bin, env: []string{skewVariable + "=" + skew[0]}, size: 300, latency: 1200 * time.Millisecond,
 				flags: []string{"-spawner-max-workers", "1", "-spawner-concurrency", "2"}})
 			w.stays()
 			began := time.Now()
