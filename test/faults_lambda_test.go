@@ -19,7 +19,7 @@ import (
 func TestFaultLambda(t *testing.T) {
 	t.Parallel()
 	const maxConc = 3
-	event, any := emulator.Event, emulator.InvocationType("")
+	event, either := emulator.Event, emulator.InvocationType("")
 	for _, c := range []struct {
 		name       string
 		invocation string
@@ -27,21 +27,21 @@ func TestFaultLambda(t *testing.T) {
 		timeout    time.Duration
 		rules      []emulator.Rule
 	}{
-		{name: "throttled", rules: []emulator.Rule{{Type: any, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultThrottle}}}},
-		{name: "throttled", invocation: "RequestResponse", rules: []emulator.Rule{{Type: any, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultThrottle}}}},
+		{name: "throttled", rules: []emulator.Rule{{Type: either, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultThrottle}}}},
+		{name: "throttled", invocation: "RequestResponse", rules: []emulator.Rule{{Type: either, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultThrottle}}}},
 		{name: "5xx", rules: []emulator.Rule{
-			{Type: any, Count: 1, Fault: emulator.Fault{Kind: emulator.FaultError}},
-			{Type: any, Count: 1, Fault: emulator.Fault{Kind: emulator.FaultError, Status: 502, Code: "EC2ThrottledException"}},
+			{Type: either, Count: 1, Fault: emulator.Fault{Kind: emulator.FaultError}},
+			{Type: either, Count: 1, Fault: emulator.Fault{Kind: emulator.FaultError, Status: 502, Code: "EC2ThrottledException"}},
 		}},
 		{name: "accepted but never run", rules: []emulator.Rule{{Type: event, Count: 2, Fault: emulator.Fault{Kind: emulator.FaultDrop}}}},
 		{name: "run twice", reserved: maxConc, rules: []emulator.Rule{{Type: event, Fault: emulator.Fault{Kind: emulator.FaultDuplicate, Times: 2}}}},
 		{name: "run three times", reserved: maxConc, rules: []emulator.Rule{{Type: event, Fault: emulator.Fault{Kind: emulator.FaultDuplicate, Times: 3}}}},
-		{name: "killed in the middle", timeout: 20 * time.Second, rules: []emulator.Rule{{Type: any, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultKill, Fraction: 0.05}}}},
+		{name: "killed in the middle", timeout: 20 * time.Second, rules: []emulator.Rule{{Type: either, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultKill, Fraction: 0.05}}}},
 		{name: "killed in the middle", invocation: "RequestResponse", timeout: 20 * time.Second,
-			rules: []emulator.Rule{{Type: any, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultKill, Fraction: 0.05}}}},
-		{name: "accepted slowly", rules: []emulator.Rule{{Type: any, Fault: emulator.Fault{Kind: emulator.FaultDelay, Delay: emulator.Duration(2 * time.Second)}}}},
-		{name: "accepted, and the answer lost", rules: []emulator.Rule{{Type: any, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultCut}}}},
-		{name: "accepted, and the answer lost", invocation: "RequestResponse", rules: []emulator.Rule{{Type: any, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultCut}}}},
+			rules: []emulator.Rule{{Type: either, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultKill, Fraction: 0.05}}}},
+		{name: "accepted slowly", rules: []emulator.Rule{{Type: either, Fault: emulator.Fault{Kind: emulator.FaultDelay, Delay: emulator.Duration(2 * time.Second)}}}},
+		{name: "accepted, and the answer lost", rules: []emulator.Rule{{Type: either, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultCut}}}},
+		{name: "accepted, and the answer lost", invocation: "RequestResponse", rules: []emulator.Rule{{Type: either, Count: 3, Fault: emulator.Fault{Kind: emulator.FaultCut}}}},
 	} {
 		if c.invocation == "" {
 			c.invocation = "Event"

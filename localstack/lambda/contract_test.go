@@ -123,7 +123,7 @@ func TestInvokeRunsTheBootstrap(t *testing.T) {
 		in.Environment = &types.Environment{Variables: map[string]string{"COLOUR": "red"}}
 	})
 	out := invoke(t, client, name, order{Do: "log", Value: "héllo"})
-	if out.StatusCode != 200 || out.FunctionError != nil || *out.ExecutedVersion != "$LATEST" {
+	if out.StatusCode != http.StatusOK || out.FunctionError != nil || *out.ExecutedVersion != "$LATEST" {
 		t.Fatalf("status %d, function error %v, version %v, want 200, none, $LATEST", out.StatusCode, out.FunctionError, out.ExecutedVersion)
 	}
 	f := read(t, out.Payload)
@@ -193,7 +193,7 @@ func TestFunctionErrorsAreAnswers(t *testing.T) {
 		if err := json.Unmarshal(out.Payload, &answer); err != nil {
 			t.Fatalf("%+v: %v\n%s", c.order, err, out.Payload)
 		}
-		if out.StatusCode != 200 || out.FunctionError == nil || *out.FunctionError != "Unhandled" || answer.ErrorType != c.kind || !strings.Contains(answer.ErrorMessage, c.message) {
+		if out.StatusCode != http.StatusOK || out.FunctionError == nil || *out.FunctionError != "Unhandled" || answer.ErrorType != c.kind || !strings.Contains(answer.ErrorMessage, c.message) {
 			t.Errorf("%+v: status %d, function error %v, %+v, want 200, Unhandled, %s: %s", c.order, out.StatusCode, aws.ToString(out.FunctionError), answer, c.kind, c.message)
 		}
 		if b, _ := base64.StdEncoding.DecodeString(*out.LogResult); !strings.Contains(string(b), c.log) {
@@ -338,7 +338,7 @@ func TestWrongRequestsAreRefused(t *testing.T) {
 	refused(t, err, 400, "ValidationException", "InvalidParameterValueException")
 	_, err = client.PutFunctionEventInvokeConfig(t.Context(), &sdk.PutFunctionEventInvokeConfigInput{FunctionName: &name, MaximumEventAgeInSeconds: &hour})
 	refused(t, err, 400, "ValidationException", "InvalidParameterValueException")
-	if out, err := tryInvoke(t.Context(), client, name, types.InvocationTypeDryRun, order{}); err != nil || out.StatusCode != 204 {
+	if out, err := tryInvoke(t.Context(), client, name, types.InvocationTypeDryRun, order{}); err != nil || out.StatusCode != http.StatusNoContent {
 		t.Errorf("dry run: %v, %v, want 204", out, err)
 	}
 }
@@ -361,7 +361,7 @@ func TestUnsignedRequestsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != 403 || !strings.HasPrefix(resp.Header.Get("X-Amzn-ErrorType"), "MissingAuthenticationToken") {
+	if resp.StatusCode != http.StatusForbidden || !strings.HasPrefix(resp.Header.Get("X-Amzn-ErrorType"), "MissingAuthenticationToken") {
 		t.Errorf("unsigned: %d %s, want 403 MissingAuthenticationTokenException", resp.StatusCode, resp.Header.Get("X-Amzn-ErrorType"))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -280,7 +281,7 @@ func send(t *testing.T, client *sdk.Client, name string, o order) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out.StatusCode != 202 {
+	if out.StatusCode != http.StatusAccepted {
 		t.Fatalf("status of an event: %d, want 202", out.StatusCode)
 	}
 }
