@@ -171,7 +171,9 @@ func (o options) serve(ctx context.Context, stdout, stderr io.Writer) (err error
 		shut = server.Close()
 		err = errors.Join(err, shut)
 	}
-	<-failed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }
 

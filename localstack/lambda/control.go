@@ -52,6 +52,16 @@ func (e *Emulator) find(ref reference) (*function, *apiError) {
 	return f, nil
 }
 
+// findVersion is find, and the version that the qualifier names. Emulator.mu is held.
+func (e *Emulator) findVersion(ref reference) (*function, *version, *apiError) {
+	f, err := e.find(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := f.resolve(ref.qualifier)
+	return f, v, err
+}
+
 // with calls h, under Emulator.mu, with the function and version that the path names, and answers with what h returns.
 func (e *Emulator) with(c *call, status int, h func(f *function, v *version, ref reference) (any, *apiError)) *apiError {
 	ref, err := e.reference(c)
@@ -61,11 +71,7 @@ func (e *Emulator) with(c *call, status int, h func(f *function, v *version, ref
 	answer, err := func() (any, *apiError) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		f, err := e.find(ref)
-		if err != nil {
-			return nil, err
-		}
-		v, err := f.resolve(ref.qualifier)
+		f, v, err := e.findVersion(ref)
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +99,7 @@ type createRequest struct {
 
 type codeRequest struct {
 	ZipFile                   []byte
-	S3Bucket, S3Key, ImageUri string //nolint:staticcheck // AWS's spelling
+	S3Bucket, S3Key, ImageUri string //nolint:revive,staticcheck // AWS's spelling
 }
 
 func (c codeRequest) check() *apiError {

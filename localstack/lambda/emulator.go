@@ -326,7 +326,7 @@ func (e *Emulator) serve(w http.ResponseWriter, r *http.Request, action string, 
 	w.Header().Set("X-Amzn-Requestid", c.requestID)
 	var err *apiError
 	if c.signature, err = readSignature(r); err == nil {
-		if err = e.authorise(c.signature, c.action, e.resource(c)); err == nil {
+		if err = e.authorise(c.action, e.resource(c)); err == nil {
 			err = h(c)
 		}
 	}
@@ -347,7 +347,7 @@ func (e *Emulator) resource(c *call) string {
 	return arnOf(c.signature.region, e.config.Account, ref.name)
 }
 
-func (e *Emulator) authorise(s signature, action, resource string) *apiError {
+func (e *Emulator) authorise(action, resource string) *apiError {
 	for _, denied := range e.config.Denied {
 		if denied == action {
 			return accessDenied(e.caller(), action, resource)

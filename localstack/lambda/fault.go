@@ -114,8 +114,9 @@ func (f Fault) deliveries() int {
 		return 0
 	case FaultDuplicate:
 		return max(f.Times, 2)
+	default:
+		return 1
 	}
-	return 1
 }
 
 // faultScript is the rules that stand.
@@ -209,8 +210,9 @@ func (e *Emulator) act(c *call, f *function, fault Fault) *apiError {
 			err.code = "ServiceException"
 		}
 		return err
+	default:
+		return nil
 	}
-	return nil
 }
 
 func (e *Emulator) putFaults(w http.ResponseWriter, r *http.Request) {

@@ -72,7 +72,7 @@ type alias struct {
 	AliasArn        string
 	FunctionVersion string
 	Description     string
-	RevisionId      string //nolint:staticcheck // AWS's spelling
+	RevisionId      string //nolint:revive,staticcheck // AWS's spelling
 }
 
 // settingsRequest is the part that CreateFunction and UpdateFunctionConfiguration share. Absent members are nil.
@@ -198,7 +198,7 @@ type configuration struct {
 	LastModified, CodeSha256, Version                 string
 	Environment                                       *variables `json:",omitempty"`
 	TracingConfig                                     map[string]string
-	RevisionId                                        string //nolint:staticcheck // AWS's spelling
+	RevisionId                                        string //nolint:revive,staticcheck // AWS's spelling
 	State                                             string
 	StateReason, StateReasonCode                      string `json:",omitempty"`
 	LastUpdateStatus                                  string

@@ -85,11 +85,7 @@ func readPayload(c *call, kind InvocationType, limit int) ([]byte, *apiError) {
 func (e *Emulator) invocable(ref reference) (*function, *apiError) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	f, err := e.find(ref)
-	if err != nil {
-		return nil, err
-	}
-	v, err := f.resolve(ref.qualifier)
+	f, v, err := e.findVersion(ref)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (s *containers) start(spec sandboxSpec) (sandbox, error) {
 	if s.network != hostNetwork {
 		args = append(args, "--add-host", guestHost+":host-gateway")
 	}
-	c.cmd = exec.Command(s.docker)
+	c.cmd = exec.Command(s.docker) //nolint:noctx // ended by kill
 	c.cmd.Env = os.Environ()
 	spec.env["LAMBDA_TASK_ROOT"] = taskRoot
 	for k, v := range spec.env { // values by environment: the command line is open to all. What would mislead the docker command is the exception

@@ -53,7 +53,7 @@ func (e *Emulator) secretValue(w http.ResponseWriter, r *http.Request, s signatu
 	prefix := "arn:aws:secretsmanager:" + s.region + ":" + e.config.Account + ":secret:"
 	const suffix = "-EmuLat" // AWS adds six characters of its choice
 	name := strings.TrimSuffix(strings.TrimPrefix(req.SecretID, prefix), suffix)
-	if err := e.authorise(s, "secretsmanager:GetSecretValue", prefix+name); err != nil {
+	if err := e.authorise("secretsmanager:GetSecretValue", prefix+name); err != nil {
 		err.status = http.StatusBadRequest // as this service has it
 		return err
 	}

@@ -29,7 +29,7 @@ func start(bin string, args, env []string, log string) (*child, error) {
 		return nil, err
 	}
 	defer f.Close()
-	cmd := exec.Command(bin, args...)
+	cmd := exec.Command(bin, args...) //nolint:noctx // ended by stop
 	cmd.Stdout, cmd.Stderr = f, f
 	cmd.Env = append(clean(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

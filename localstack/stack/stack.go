@@ -101,7 +101,7 @@ func (o options) stack(ctx context.Context, stdout io.Writer) (err error) {
 // unlessTold is nil for what failed only because ctx has ended.
 func unlessTold(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it was told to end
 	}
 	return err
 }
