@@ -263,7 +263,7 @@ func (l *list) Set(s string) error {
 		if part = strings.TrimSpace(part); part == "" {
 			return errors.New("has an empty part")
 		}
-		*l = append(*l, strings.TrimSpace(part))
+		*l = append(*l, part)
 	}
 	return nil
 }
