@@ -15,7 +15,7 @@ SERVED   := ./store/postgres ./wakeup ./cache
 # Everything but the stacks for AWS: what they import takes minutes to compile. They have test-infra.
 FAST     := $$(go list ./... | grep -v /infra)
 # A count, not a time: go test -fuzz reports now and then that its own time limit ran out as a failure.
-FUZZTIME ?= 30000x
+FUZZTIME ?= 10000x
 
 .PHONY: help
 help: ## print this help
@@ -57,9 +57,10 @@ test-steps: vet test-race fuzz test-infra test-services test-docker test-e2e dem
 test-short: ## the fast tests: no race detector, no whole processes
 	go test $(FAST)
 
+# Some packages wait more than they compute: four at a time.
 .PHONY: test-race
 test-race:
-	go test -race -timeout 20m $(FAST)
+	go test -race -p 4 -timeout 20m $(FAST)
 
 .PHONY: test-services
 test-services: ## what needs PostgreSQL, RabbitMQ and Redis, with real ones in containers
@@ -76,11 +77,11 @@ define end-to-end
 		go run ./test/services -- go test -count=1 -v $(1) ./test' | grep --line-buffered -vE '^ *=== '
 endef
 
-# Most of the time of a fault is waiting: three at a time.
+# Most of the time of a fault is waiting: four at a time.
 .PHONY: test-e2e
 test-e2e torture-steps bench: ARCH = $(shell go env GOARCH)
 test-e2e: build image lambda ## the real binary and image, real servers: from a job to its rows, under every fault on every backend
-	$(call end-to-end,-timeout 40m -parallel 3)
+	$(call end-to-end,-timeout 40m -parallel 4)
 
 .PHONY: torture
 torture: build image ## every fault for long: make torture RUNS=200
@@ -91,7 +92,7 @@ torture-steps: lambda
 	$(call end-to-end,-timeout 24h -run TestFault)
 
 .PHONY: fuzz
-fuzz: ## fuzz each decoder FUZZTIME (30000x, or a time as 5m)
+fuzz: ## fuzz each decoder FUZZTIME (10000x, or a time as 5m)
 	@for f in $$(grep -rHoE '^func Fuzz[A-Za-z]+' --include='*_test.go' . | sed -E 's|/[^/]+:func |:|'); do \
 		echo "fuzz $$f $(FUZZTIME)"; go test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x -parallel 2 $${f%:*}; done
 

@@ -327,6 +327,10 @@ func swarmScaledDownFromOutsideHasEnded(t *testing.T, rig *swarmRig) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rig.eventually(t, "worker runs", func(ctx context.Context) bool { // one that is scaled away before it is there may still come for a moment
+		list, err := rig.api.ContainerList(ctx, container.ListOptions{Filters: filters.NewArgs(filters.Arg("label", "com.docker.swarm.service.id="+string(w.ID)))})
+		return err == nil && len(list) == 1
+	})
 	none := uint64(0)
 	rig.change(t, w, func(spec *swarm.ServiceSpec) { spec.Mode.Replicated.Replicas = &none })
 	rig.wantEnded(t, s)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestFaultCapHoldsAndNothingStarves(t *testing.T) {
+	t.Parallel()
 	const limit = 4
 	eachGround(t, func(t *testing.T, s setup) {
 		s.size, s.flags = 4, []string{"-spawner-max-workers", strconv.Itoa(limit)}

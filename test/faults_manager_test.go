@@ -13,6 +13,7 @@ import (
 )
 
 func TestFaultManagerIsKilledWhileJobsAreSubmitted(t *testing.T) {
+	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
 		s.size, s.latency, s.flags = 60, 5*time.Millisecond, []string{"-spawner-max-workers", "3"}
 		w := newWorld(t, s)
@@ -63,7 +64,6 @@ func TestFaultManagerAwayLosesNoWork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			eachGround(t, func(t *testing.T, s setup) {
-				t.Parallel()
 				s.size, s.latency, s.flags = 600, 100*time.Millisecond, []string{"-spawner-concurrency", "2"}
 				w := newWorld(t, s)
 				l := newLedger(w)

@@ -155,7 +155,6 @@ func (e *engine) restoreNetwork() {
 func TestFaultManagerIsKilledBetweenCreateAndRecord(t *testing.T) {
 	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
-		t.Parallel()
 		s.size, s.latency = 20, 20*time.Millisecond
 		w := newWorld(t, s)
 		e := w.ground.(*engine)

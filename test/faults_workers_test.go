@@ -14,6 +14,7 @@ import (
 // After each, the ledger must balance: every acknowledged job ended, every place of it there once, nothing of the workers left.
 
 func TestFaultWorkersAreKilledAtRandomPoints(t *testing.T) {
+	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
 		s.size, s.latency, s.flags = 300, 20*time.Millisecond, []string{"-spawner-max-workers", "4"}
 		w := newWorld(t, s)
@@ -39,7 +40,6 @@ func TestFaultDoneTasksAreNotRedoneAfterAWorkerDies(t *testing.T) {
 	t.Parallel()
 	const tasks = 100
 	eachGround(t, func(t *testing.T, s setup) {
-		t.Parallel()
 		s.size, s.latency, s.flags = 10*tasks, 5*time.Millisecond, []string{"-spawner-concurrency", "1"}
 		w := newWorld(t, s)
 		l := newLedger(w)
@@ -69,7 +69,6 @@ func TestFaultDoneTasksAreNotRedoneAfterAWorkerDies(t *testing.T) {
 func TestFaultZombieWritesNothing(t *testing.T) {
 	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
-		t.Parallel()
 		s.size, s.latency, s.flags = 400, 30*time.Millisecond, []string{"-spawner-concurrency", "2"}
 		w := newWorld(t, s)
 		l := newLedger(w)
@@ -91,7 +90,6 @@ func TestFaultZombieWritesNothing(t *testing.T) {
 func TestFaultHungWorkerDoesNotHoldItsJob(t *testing.T) {
 	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
-		t.Parallel()
 		s.size, s.latency, s.flags = 200, 20*time.Millisecond, []string{"-spawner-max-workers", "1"}
 		w := newWorld(t, s)
 		l := newLedger(w)
@@ -105,7 +103,6 @@ func TestFaultHungWorkerDoesNotHoldItsJob(t *testing.T) {
 func TestFaultPoisonTaskIsDeadLettered(t *testing.T) {
 	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
-		t.Parallel()
 		s.size, s.latency, s.flags = 120, 60*time.Millisecond, []string{"-spawner-concurrency", "4"}
 		w := newWorld(t, s)
 		l := newLedger(w)
@@ -149,7 +146,6 @@ const handBackWithin = 10 * time.Second
 func TestFaultSigtermHandsBackUncharged(t *testing.T) {
 	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
-		t.Parallel()
 		s.size, s.latency, s.flags = 400, 50*time.Millisecond, []string{"-spawner-concurrency", "2"}
 		w := newWorld(t, s)
 		l := newLedger(w)
@@ -207,7 +203,6 @@ func TestFaultSwarmServiceIsRemovedFromOutside(t *testing.T) {
 func TestLedgerReportsWhatIsLostWithoutASweep(t *testing.T) {
 	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
-		t.Parallel()
 		s.size, s.latency, s.flags = 400, 50*time.Millisecond, []string{"-sweep-interval", "0", "-spawner-concurrency", "1"}
 		w := newWorld(t, s)
 		l := newLedger(w)

@@ -70,11 +70,12 @@ func each(workers []worker, d deed) (done int) {
 	return done
 }
 
-// eachGround tells a story on each of the grounds, as a test of its own. It skips loudly where there is none.
+// eachGround tells a story on each of the grounds, as a parallel test of its own. It skips loudly where there is none.
 func eachGround(t *testing.T, story func(t *testing.T, s setup), grounds ...string) {
 	t.Helper()
 	for _, g := range grounds {
 		t.Run(g, func(t *testing.T) {
+			t.Parallel()
 			s := setup{ground: g}
 			if g != onProcess { // the real servers where the real engine is: each story is told twice, and not four times
 				s.servers = realServers(t)

@@ -230,6 +230,7 @@ func (v victims) servers(t *testing.T) servers {
 
 // TestFaultServers is one test, because the servers take longer to start than most of the faults.
 func TestFaultServers(t *testing.T) {
+	t.Parallel()
 	v := startVictims(t)
 	t.Run("RabbitMQ is struck", func(t *testing.T) { rabbitMQIsStruck(t, v) })
 	t.Run("rings are a storm", func(t *testing.T) { ringsAreAStorm(t, v) })
