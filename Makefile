@@ -86,11 +86,11 @@ define end-to-end
 		go run ./test/services -- go test -count=1 -v $(1) ./test) | grep --line-buffered -vE '^ *=== '
 endef
 
-# Most of the time of a fault is waiting: five at a time.
+# Most of the time of a fault is waiting: four at a time.
 .PHONY: test-e2e
 test-e2e torture-steps bench: ARCH = $(shell go env GOARCH)
 test-e2e: build image lambda ## the real binary and image, real servers: from a job to its rows, under every fault on every backend
-	$(call end-to-end,-timeout 40m -parallel 5)
+	$(call end-to-end,-timeout 40m -parallel 4)
 
 .PHONY: torture
 torture: build image ## every fault for long: make torture RUNS=200
@@ -174,7 +174,7 @@ synth: ## the AWS stacks of both stages, without an account: names, resource cou
 .PHONY: test-infra
 test-infra: bin/nag/node_modules ## vet and test the AWS stacks, cdk-nag included
 	go vet ./infra/...
-	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; TMPDIR=$$tmp go test -race -count=1 ./infra/...
+	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; TMPDIR=$$tmp go test -count=1 ./infra/...
 
 # Beside the source, where node_modules would be, Go's tools would find Go files in it.
 bin/nag/node_modules: infra/nag/package-lock.json
