@@ -49,15 +49,16 @@ func TestFaultManagerIsKilledWhileJobsAreSubmitted(t *testing.T) {
 
 func TestFaultManagerAwayLosesNoWork(t *testing.T) {
 	t.Parallel()
+	long := max(3*leaseTTL, time.Duration(min(runs(0), 120))*time.Second)
 	for name, away := range map[string]func(*world){
 		"stopped": func(w *world) {
 			w.manager.signal(syscall.SIGSTOP)
-			pause(t.Context(), 3*leaseTTL)
+			pause(t.Context(), long)
 			w.manager.signal(syscall.SIGCONT)
 		},
 		"killed": func(w *world) {
 			w.manager.kill()
-			pause(t.Context(), 3*leaseTTL)
+			pause(t.Context(), long)
 			w.startManager()
 		},
 	} {
