@@ -70,10 +70,10 @@ test-services: ## what needs PostgreSQL, RabbitMQ and Redis, with real ones in c
 test-docker: image ## spawners against a real Docker engine, and its Swarm where it is one or may be made one
 	$(call with-engine,go test -race -count=1 ./spawner)
 
-# Both of these at once: spawners mostly wait for the engine.
+# test-services and test-docker at once, since spawners mostly wait for the engine.
 .PHONY: test-served
 test-served: image
-	$(call with-engine,go run ./test/services -- go test -race -count=1 -p 2 ./spawner $(SERVED))
+	$(call with-engine,go run ./test/services -- go test -race -count=1 ./spawner $(SERVED))
 
 # A command with an engine, its Swarm where it is one or may be made one, and the tests told so.
 define with-engine

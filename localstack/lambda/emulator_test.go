@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -394,12 +393,7 @@ func TestOtherServicesAnswerAtTheSameURL(t *testing.T) {
 
 func TestCloseEndsEverything(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	for _, d := range []string{dir, filepath.Dir(dir)} { // made for its owner alone
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := stateDir(t)
 	e, client := open(t, lambda.Config{StateDir: dir})
 	name := create(t, client)
 	frozen := ask(t, client, name, order{Do: "fork"})
@@ -431,7 +425,7 @@ func TestCloseEndsEverything(t *testing.T) {
 func TestKilledEmulatorLeavesNoProcess(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), serveInstead+"=1")
+	cmd.Env = append(os.Environ(), serveInstead+"=1", "TMPDIR="+stateDir(t)) // the killed cannot clean up
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -59,6 +59,18 @@ type facts struct {
 	Text        string
 }
 
+// stateDir is a temporary folder that the user of the functions can enter.
+func stateDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} { // made for its owner alone
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // architecture is this machine's, as Lambda calls it.
 var architecture = map[string]types.Architecture{"amd64": types.ArchitectureX8664, "arm64": types.ArchitectureArm64}[runtime.GOARCH]
 
