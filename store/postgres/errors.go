@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -39,17 +40,30 @@ var errClosed = fmt.Errorf("%w: it is closed", store.ErrUnavailable)
 // classify is the one place that knows which of the database's errors pass: a server that is away, starts, stops or is full, a
 // connection that broke, a statement or a lock that took too long. ctx is the caller's: its end is no fault of the database.
 func (s *Store) classify(ctx context.Context, err error) error {
+	end := ended(ctx)
 	switch {
 	case err == nil || errors.Is(err, store.ErrUnavailable):
 		return err
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
+	case end != nil:
+		return end
 	case passes(err) || s.isClosed():
 		// Not wrapped: a deadline of ours inside must not read as the caller's.
 		return fmt.Errorf("%w: %s", store.ErrUnavailable, oneLine(err))
 	default:
 		return err
 	}
+}
+
+// ended is why the caller no longer waits, nil while it does. Its deadline is looked at too, since a connection that has it may end by
+// it a moment before ctx does.
+func ended(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
 }
 
 // passes reports whether the same call may succeed later.

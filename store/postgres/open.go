@@ -176,8 +176,8 @@ func check(ctx context.Context, cc *pgx.ConnConfig) (ready bool, err error) {
 	probe.DialFunc = dialed.watch(cc.DialFunc)
 	conn, err := pgx.ConnectConfig(patient, probe)
 	if err != nil {
-		if ctx.Err() != nil {
-			return false, context.Cause(ctx)
+		if end := ended(ctx); end != nil {
+			return false, end
 		}
 		return false, dialed.explain(err, cc)
 	}

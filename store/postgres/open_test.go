@@ -145,6 +145,19 @@ func TestCallerMayGiveUpOpening(t *testing.T) {
 	}
 }
 
+// late is a context whose deadline has passed and whose own timer has not fired yet, as on a busy machine.
+type late struct{ context.Context }
+
+func (late) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }
+
+func TestDeadlineSeenByTheConnectionFirstIsTheCallers(t *testing.T) {
+	t.Parallel()
+	_, err := postgres.Open(late{t.Context()}, "postgres://user:"+secret+"@"+service(t, "")+"/db?sslmode=disable", postgres.Config{})
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestWhatTheServerRefusesIsNamedWithTheMend(t *testing.T) {
 	t.Parallel()
 	change := func(do func(u *url.URL, q url.Values)) string {
