@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -101,6 +102,9 @@ func newGround(w *world, name string) ground {
 type processes struct {
 	w       *world
 	spawner string
+	// mu guards strangers: since when processes are known that are none of this ground's.
+	mu        sync.Mutex
+	strangers map[int]time.Time
 }
 
 func (*processes) host() string            { return "127.0.0.1" }
@@ -147,16 +151,35 @@ func (p *processes) raze() {
 	}
 }
 
-// family are the workers and whatever else was started for them.
+// youth is how long a process may still be what it was forked from: until it executes a program, it shows its parent's environment.
+const youth = 5 * time.Second
+
+// family are the workers and whatever else was started for them. Whoever was a stranger throughout its youth is not looked at again.
 func (p *processes) family() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var pids []int
-	names, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, name := range names {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-		if err == nil && environ(pid)["GMAPS_MANAGER_URL"] == "http://"+p.w.addr && !isZombie(pid) {
+	strangers := map[int]time.Time{}
+	processes, _ := os.ReadDir("/proc")
+	for _, process := range processes {
+		pid, err := strconv.Atoi(process.Name())
+		if err != nil {
+			continue
+		}
+		since, known := p.strangers[pid]
+		switch {
+		case known && time.Since(since) > youth:
+			strangers[pid] = since
+		case environ(pid)["GMAPS_MANAGER_URL"] != "http://"+p.w.addr:
+			if !known {
+				since = time.Now()
+			}
+			strangers[pid] = since
+		case !isZombie(pid):
 			pids = append(pids, pid)
 		}
 	}
+	p.strangers = strangers
 	return pids
 }
 
