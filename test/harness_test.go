@@ -155,7 +155,7 @@ func (w *world) wantGone(d time.Duration) {
 	w.t.Helper()
 	left := w.ground.left()
 	for deadline := time.Now().Add(d); len(left) > 0 && !w.t.Failed() && time.Now().Before(deadline); left = w.ground.left() {
-		pause(context.Background(), 50*time.Millisecond)
+		pause(context.Background(), 200*time.Millisecond)
 	}
 	if len(left) > 0 && !w.t.Failed() {
 		w.t.Errorf("left after %s: %s", d, strings.Join(left, ", "))
@@ -246,15 +246,16 @@ func waitFor(t *testing.T, what string, cond func() bool) {
 	within(t, patience, what, cond)
 }
 
-// within is waitFor with a bound that is part of a promise.
+// within is waitFor with a bound that is part of a promise. It looks the more seldom the longer it takes, since each look takes time from
+// what is awaited.
 func within(t *testing.T, d time.Duration, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(d)
-	for !cond() {
-		if time.Now().After(deadline) {
+	for began := time.Now(); !cond(); {
+		waited := time.Since(began)
+		if waited > d {
 			t.Fatalf("waited %s in vain: %s", d, what)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(min(max(waited/20, 20*time.Millisecond), 200*time.Millisecond))
 	}
 }
 

@@ -124,17 +124,6 @@ func (l *ledger) compare(j job.Job, set string) (lost, doubled int) {
 	return lost, len(got) - len(distinct)
 }
 
-// anyOpen reports whether a job of the ledger may still have work.
-func (l *ledger) anyOpen() bool {
-	for id := range l.jobs() {
-		j, err := l.w.client.Job(l.w.t.Context(), id)
-		if err != nil || !j.State.Terminal() {
-			return true
-		}
-	}
-	return false
-}
-
 // tally is what a ledger found.
 type tally struct {
 	fault, ground              string

@@ -142,7 +142,7 @@ func (w *world) audit(limit int) (stop func()) {
 	var work sync.WaitGroup
 	samples, most := 0, 0
 	work.Go(func() {
-		for ; ctx.Err() == nil; pause(ctx, 50*time.Millisecond) {
+		for ; ctx.Err() == nil; pause(ctx, 200*time.Millisecond) {
 			ask, answered := context.WithTimeout(ctx, 200*time.Millisecond) // a Manager that is stopped must not blind the audit
 			ended := w.endedSpawns(ask)
 			answered()

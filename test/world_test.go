@@ -15,11 +15,17 @@ import (
 
 // What tests ask of a world: through the API as a user would, and of the simulator what is true.
 
+// working reports whether a job may still have work: also while the Manager does not say.
+func (w *world) working() bool {
+	s, err := w.client.Stats(w.t.Context())
+	return err != nil || s.Jobs[job.Pending]+s.Jobs[job.Running] > 0
+}
+
 // waitDrained waits until no job has work left, however many there are, as long as something moves.
 func (w *world) waitDrained() {
 	w.t.Helper()
 	var last api.Stats
-	for moved := time.Now(); ; pause(w.t.Context(), 50*time.Millisecond) {
+	for moved := time.Now(); ; pause(w.t.Context(), 100*time.Millisecond) {
 		now, err := w.client.Stats(w.t.Context())
 		switch {
 		case err == nil && now.Jobs[job.Pending]+now.Jobs[job.Running] == 0:
