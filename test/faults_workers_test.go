@@ -179,7 +179,7 @@ func TestFaultSigtermHandsBackUncharged(t *testing.T) {
 func TestFaultSwarmServiceIsRemovedFromOutside(t *testing.T) {
 	t.Parallel()
 	eachGround(t, func(t *testing.T, s setup) {
-		s.size, s.latency, s.flags = 400, 50*time.Millisecond, []string{"-spawner-concurrency", "2"}
+		s.size, s.latency, s.flags = 400, 300*time.Millisecond, []string{"-spawner-concurrency", "2"} // a swarm takes seconds to end a task
 		w := newWorld(t, s)
 		l := newLedger(w)
 		id := l.mustSubmit("removed", 6, nil)
