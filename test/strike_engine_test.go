@@ -224,7 +224,9 @@ func TestFaultDockerIsRestarted(t *testing.T) {
 func TestFaultTwoManagers(t *testing.T) {
 	t.Parallel()
 	const limit = 3
-	w := newWorld(t, setup{ground: onDocker, servers: realServers(t), size: 200, latency: 20 * time.Millisecond, flags: []string{"-spawner-max-workers", strconv.Itoa(limit)}})
+	// One task after the other, so that a job's places come by and by.
+	w := newWorld(t, setup{ground: onDocker, servers: realServers(t), size: 200, latency: 100 * time.Millisecond,
+		flags: []string{"-spawner-max-workers", strconv.Itoa(limit), "-spawner-concurrency", "1"}})
 	w.stays()
 	b := w.second()
 	stop := w.audit(limit)
