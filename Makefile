@@ -73,7 +73,7 @@ test-docker: image ## spawners against a real Docker engine, and its Swarm where
 # test-services and test-docker at once, since spawners mostly wait for the engine.
 .PHONY: test-served
 test-served: image
-	$(call with-engine,go run ./test/services -- go test -race -count=1 -parallel 4 ./spawner $(SERVED))
+	$(call with-engine,go run ./test/services -- go test -race -count=1 -parallel 3 ./spawner $(SERVED))
 
 # A command with an engine, its Swarm where it is one or may be made one, and the tests told so.
 define with-engine

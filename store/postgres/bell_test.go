@@ -168,7 +168,7 @@ func TestOneManagerLeadsAndAnotherTakesOverWhenItsTermIsOver(t *testing.T) {
 	if !lead(first) || lead(second) || !lead(first) {
 		t.Fatal("want the first to lead, and it alone")
 	}
-	setClock(t, dsn, 9*time.Second) // since its last word
+	setClock(t, dsn, 5*time.Second) // since its last word
 	if lead(second) {
 		t.Error("the second leads before the first's term is over")
 	}
