@@ -46,8 +46,8 @@ func TestFaultDoneTasksAreNotRedoneAfterAWorkerDies(t *testing.T) {
 		id := l.mustSubmit("resume", tasks, nil)
 		done := map[job.TaskID]time.Time{}
 		for _, percent := range []int{10, 50, 99} {
-			for _, done := range []int{percent - 4, percent} { // twice, since a long wait looks too seldom to find the last task undone
-				w.waitJob(id, fmt.Sprintf("%d %% of its tasks done", done), func(j job.Job) bool { return j.Counts.Done >= tasks*done/100 })
+			for _, reached := range []int{percent - 4, percent} { // twice, since a long wait looks too seldom to find the last task undone
+				w.waitJob(id, fmt.Sprintf("%d %% of its tasks done", reached), func(j job.Job) bool { return j.Counts.Done >= tasks*reached/100 })
 			}
 			for _, k := range w.tasks(id) {
 				if k.State == job.TaskDone {

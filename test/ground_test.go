@@ -102,10 +102,13 @@ func newGround(w *world, name string) ground {
 type processes struct {
 	w       *world
 	spawner string
-	// mu guards strangers: since when processes are known that are none of this ground's.
-	mu        sync.Mutex
-	strangers map[int]time.Time
+	mu        sync.Mutex // guards what follows
+	looked    time.Time
+	strangers map[int]stranger
 }
+
+// stranger is a process that is none of this ground's, and when it was found to be so.
+type stranger struct{ first, last time.Time }
 
 func (*processes) host() string            { return "127.0.0.1" }
 func (*processes) reach(s servers) servers { return s }
@@ -154,32 +157,39 @@ func (p *processes) raze() {
 // youth is how long a process may still be what it was forked from: until it executes a program, it shows its parent's environment.
 const youth = 5 * time.Second
 
-// family are the workers and whatever else was started for them. Whoever was a stranger throughout its youth is not looked at again.
+// family are the workers and whatever else was started for them. Whoever was a stranger throughout its youth is not looked at again, as long
+// as looks follow each other so fast that its number cannot have become another's.
 func (p *processes) family() []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
+	if now.Sub(p.looked) > youth {
+		p.strangers = nil
+	}
 	var pids []int
-	strangers := map[int]time.Time{}
-	processes, _ := os.ReadDir("/proc")
-	for _, process := range processes {
-		pid, err := strconv.Atoi(process.Name())
+	strangers := map[int]stranger{}
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
 		}
-		since, known := p.strangers[pid]
-		switch {
-		case known && time.Since(since) > youth:
-			strangers[pid] = since
-		case environ(pid)["GMAPS_MANAGER_URL"] != "http://"+p.w.addr:
-			if !known {
-				since = time.Now()
+		s, known := p.strangers[pid]
+		if s.last.Sub(s.first) <= youth {
+			if environ(pid)["GMAPS_MANAGER_URL"] == "http://"+p.w.addr {
+				if !isZombie(pid) {
+					pids = append(pids, pid)
+				}
+				continue
 			}
-			strangers[pid] = since
-		case !isZombie(pid):
-			pids = append(pids, pid)
+			s.last = now
+			if !known {
+				s.first = now
+			}
 		}
+		strangers[pid] = s
 	}
-	p.strangers = strangers
+	p.looked, p.strangers = now, strangers
 	return pids
 }
 

@@ -17,9 +17,12 @@ import (
 
 // working reports whether a job may still have work: also while the Manager does not say.
 func (w *world) working() bool {
-	s, err := w.client.Stats(w.t.Context())
-	return err != nil || s.Jobs[job.Pending]+s.Jobs[job.Running] > 0
+	now, err := w.client.Stats(w.t.Context())
+	return err != nil || unfinished(now) > 0
 }
+
+// unfinished is how many jobs have work left.
+func unfinished(s api.Stats) int { return s.Jobs[job.Pending] + s.Jobs[job.Running] }
 
 // waitDrained waits until no job has work left, however many there are, as long as something moves.
 func (w *world) waitDrained() {
@@ -28,7 +31,7 @@ func (w *world) waitDrained() {
 	for moved := time.Now(); ; pause(w.t.Context(), 100*time.Millisecond) {
 		now, err := w.client.Stats(w.t.Context())
 		switch {
-		case err == nil && now.Jobs[job.Pending]+now.Jobs[job.Running] == 0:
+		case err == nil && unfinished(now) == 0:
 			return
 		case err == nil && (now.Results != last.Results || !maps.Equal(now.Jobs, last.Jobs)):
 			last, moved = now, time.Now()
