@@ -100,8 +100,8 @@ func newGround(w *world, name string) ground {
 
 // processes is the ground of -spawner process.
 type processes struct {
-	w       *world
-	spawner string
+	w         *world
+	spawner   string
 	mu        sync.Mutex // guards what follows
 	looked    time.Time
 	strangers map[int]stranger
